@@ -1,0 +1,187 @@
+"""What the service is told by its environment: one frozen object, read once.
+
+Every setting is a variable `CUSTODY_…`. A variable that is misspelt or has a value that
+cannot be right stops the service with one sentence, because a setting that is silently
+ignored shows only on the day it was needed.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+DEMO: Final = "fictional"
+"""The one value of CUSTODY_DEMO that switches the demo on: it names what the kits are."""
+
+DRIVER: Final = "postgresql+psycopg"
+
+
+class CannotStart(Exception):
+    """The service does not start. The message is one sentence for the person who started it:
+    what was refused, why, and what can be done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. `read` makes one from the environment and raises CannotStart."""
+
+    data: Path
+    """Folder of the embedded PostgreSQL and of the keys."""
+    database_url: str | None
+    """PostgreSQL as role custody_service; None: the service runs its own embedded server."""
+    clerk_database_url: str | None
+    """The same database as role custody_clerk."""
+    migrator_database_url: str | None
+    """The same database as role custody_migrator."""
+    host: str
+    port: int
+    base_url: str
+    """Address that people and labels use, without a final slash."""
+    workers: int
+    """Number of web worker processes."""
+    demo: bool
+    """Fictional kits and a local issuer of sign-ins."""
+    issuers: Path | None
+    """JSON file that names the OpenID issuers whose tokens are accepted."""
+    origin: str
+    """Name of the log of events in its checkpoints (C2SP tlog-checkpoint: a schema-less URL)."""
+    keys: Path
+    """Folder of the signing keys and of the last signed notes."""
+
+
+KNOWN: Final[Mapping[str, str]] = {
+    "CUSTODY_DATA": "folder of the embedded PostgreSQL and of the keys",
+    "CUSTODY_DATABASE_URL": "PostgreSQL as custody_service",
+    "CUSTODY_CLERK_DATABASE_URL": "the same database as custody_clerk",
+    "CUSTODY_MIGRATOR_DATABASE_URL": "the same database as custody_migrator",
+    "CUSTODY_HOST": "address to listen on",
+    "CUSTODY_PORT": "port to listen on",
+    "CUSTODY_BASE_URL": "address that people and labels use",
+    "CUSTODY_WORKERS": "number of web workers",
+    "CUSTODY_DEMO": f'"{DEMO}" switches the demo on',
+    "CUSTODY_ISSUERS": "JSON file that names the OpenID issuers",
+    "CUSTODY_ORIGIN": "name of the log in its checkpoints",
+    "CUSTODY_KEYS": "folder of the signing keys",
+}
+"""Every variable that is read. CUSTODY_TEST_… belongs to the tests and is left alone."""
+
+
+def read(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings in `environment` (default: the process's own).
+
+    Raises CannotStart, in one sentence, at the first variable that is unknown or wrong. An
+    empty variable counts as unset.
+    """
+    given = {
+        name: value
+        for name, value in (os.environ if environment is None else environment).items()
+        if name.startswith("CUSTODY_") and not name.startswith("CUSTODY_TEST_") and value != ""
+    }
+    _refuse_unknown(given)
+    host = given.get("CUSTODY_HOST", "127.0.0.1")
+    port = _number(given, "CUSTODY_PORT", default=8000, least=1, most=65535)
+    shown = f"[{host}]" if ":" in host else host
+    base_url = _base_url(given.get("CUSTODY_BASE_URL", f"http://{shown}:{port}"))
+    database_url, clerk_url, migrator_url = _databases(given)
+    data = Path(given.get("CUSTODY_DATA", "var")).expanduser().absolute()
+    issuers = Path(given["CUSTODY_ISSUERS"]).absolute() if "CUSTODY_ISSUERS" in given else None
+    if issuers is not None and not issuers.is_file():
+        raise CannotStart(f"CUSTODY_ISSUERS names {issuers}, but there is no such file.")
+    return Settings(
+        data=data,
+        database_url=database_url,
+        clerk_database_url=clerk_url,
+        migrator_database_url=migrator_url,
+        host=host,
+        port=port,
+        base_url=base_url,
+        workers=_number(given, "CUSTODY_WORKERS", default=2, least=1, most=64),
+        demo=_demo(given),
+        issuers=issuers,
+        origin=_origin(given.get("CUSTODY_ORIGIN"), base_url),
+        keys=Path(given.get("CUSTODY_KEYS", data / "keys")).expanduser().absolute(),
+    )
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables that make `read` return `settings` again, for a child process."""
+    given: dict[str, object | None] = {
+        "CUSTODY_DATA": settings.data,
+        "CUSTODY_DATABASE_URL": settings.database_url,
+        "CUSTODY_CLERK_DATABASE_URL": settings.clerk_database_url,
+        "CUSTODY_MIGRATOR_DATABASE_URL": settings.migrator_database_url,
+        "CUSTODY_HOST": settings.host,
+        "CUSTODY_PORT": settings.port,
+        "CUSTODY_BASE_URL": settings.base_url,
+        "CUSTODY_WORKERS": settings.workers,
+        "CUSTODY_DEMO": DEMO if settings.demo else None,
+        "CUSTODY_ISSUERS": settings.issuers,
+        "CUSTODY_ORIGIN": settings.origin,
+        "CUSTODY_KEYS": settings.keys,
+    }
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def _refuse_unknown(given: Mapping[str, str]) -> None:
+    for name in sorted(given):
+        if name not in KNOWN:
+            near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0)[0]
+            raise CannotStart(f"{name} is no setting of Custody; the nearest one is {near}.")
+
+
+def _number(given: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:
+    value = given.get(name, str(default))
+    if not (value.isascii() and value.isdigit() and len(value) <= 5 and least <= int(value) <= most):
+        raise CannotStart(f'{name} must be a whole number from {least} to {most}, not "{value}".')
+    return int(value)
+
+
+def _demo(given: Mapping[str, str]) -> bool:
+    value = given.get("CUSTODY_DEMO")
+    if value not in (None, DEMO):
+        raise CannotStart(f'CUSTODY_DEMO is either unset or "{DEMO}", not "{value}".')
+    return value == DEMO
+
+
+def _base_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 (raises on a port that is no number)
+    except ValueError:
+        parts = urlsplit("")
+    plain = not (parts.query or parts.fragment or parts.username or parts.path.strip("/"))
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise CannotStart(
+            f'CUSTODY_BASE_URL must look like "https://custody.example", without a path, not "{value}".'
+        )
+    return value.rstrip("/")
+
+
+def _origin(value: str | None, base_url: str) -> str:
+    origin = f"{urlsplit(base_url).hostname}/log" if value is None else value
+    if "+" in origin or "://" in origin or any(c.isspace() or not c.isprintable() for c in origin):
+        raise CannotStart(
+            f'CUSTODY_ORIGIN must be a name such as "custody.example/log", without "://", "+" or spaces,'
+            f' not "{origin}".'
+        )
+    return origin
+
+
+def _databases(given: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
+    names = ("CUSTODY_DATABASE_URL", "CUSTODY_CLERK_DATABASE_URL", "CUSTODY_MIGRATOR_DATABASE_URL")
+    service, clerk, migrator = (_database(name, given[name]) if name in given else None for name in names)
+    if service is None and (clerk or migrator):
+        other = names[1] if clerk else names[2]
+        raise CannotStart(f"{other} is set without {names[0]}; both must name the same database.")
+    return service, clerk, migrator
+
+
+def _database(name: str, value: str) -> str:
+    scheme, mark, rest = value.partition("://")
+    if scheme not in ("postgresql", "postgres", DRIVER) or not mark or not rest:
+        # The value is not repeated: it may hold a password.
+        raise CannotStart(f'{name} must start with "postgresql://".')
+    return f"{DRIVER}://{rest}"
