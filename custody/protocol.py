@@ -95,7 +95,9 @@ ANYTIME: Final = frozenset({"occurred_at", "paper", "documents", "private", "rea
 
 UNREPORTED: Final = {L.UNREPORTED: L.UNREPORTED}
 STANDING: Final = {r: r for r in R if r is not R.DISPOSED}  # any but disposed, unchanged
-BACK_TO_RUNNING: Final = {r: R.RUNNING for r in (R.RUNNING, R.NOTICE_DUE, R.EXPIRED, R.PROPOSED, R.APPROVED)}
+BACK_TO_RUNNING: Final = dict.fromkeys(
+    (R.RUNNING, R.NOTICE_DUE, R.EXPIRED, R.PROPOSED, R.APPROVED), R.RUNNING
+)
 TO_STOPPED: Final = {r: R.STOPPED for r in R if r is not R.DISPOSED}
 APPROVAL_FALLS: Final = {**STANDING, R.PROPOSED: R.EXPIRED, R.APPROVED: R.EXPIRED}
 NOT_ENDED: Final = {c: c for c in (C.PACKED, C.SEALED, C.STORED, C.IN_TRANSIT, C.OPENED)}
@@ -134,15 +136,23 @@ CUSTODY_STEPS: Final[Mapping[str, Step]] = {
         custody={C.SEALED: C.SEALED, C.STORED: C.STORED, C.IN_TRANSIT: C.IN_TRANSIT},
         finding=True,
     ),
-    "package.opened": _custody("a seal is broken, with a reason", "packages reason", custody={C.SEALED: C.OPENED}),
+    "package.opened": _custody(
+        "a seal is broken, with a reason", "packages reason", custody={C.SEALED: C.OPENED}
+    ),
     "package.resealed": _custody(
         "a package is closed with a new seal",
         "packages",
         custody={C.OPENED: C.SEALED, C.SEALED: C.SEALED, C.STORED: C.SEALED},
     ),
-    "package.stored": _custody("a package is put into a place", "packages place", custody={C.SEALED: C.STORED}),
-    "package.moved": _custody("a package goes to another place", "packages place", custody={C.STORED: C.STORED}),
-    "package.taken": _custody("a package is taken out of its place", "packages", custody={C.STORED: C.SEALED}),
+    "package.stored": _custody(
+        "a package is put into a place", "packages place", custody={C.SEALED: C.STORED}
+    ),
+    "package.moved": _custody(
+        "a package goes to another place", "packages place", custody={C.STORED: C.STORED}
+    ),
+    "package.taken": _custody(
+        "a package is taken out of its place", "packages", custody={C.STORED: C.SEALED}
+    ),
     "handover.offered": _custody(
         "packages are offered to a receiver, due by a time",
         "packages handover counterpart due_at",
@@ -198,12 +208,23 @@ CUSTODY_STEPS: Final[Mapping[str, Step]] = {
     "package.lost": _custody(
         "a package cannot be found",
         "packages reason",
-        custody={C.PACKED: C.LOST, C.SEALED: C.LOST, C.STORED: C.LOST, C.IN_TRANSIT: C.LOST, C.OPENED: C.LOST},
+        custody={
+            C.PACKED: C.LOST,
+            C.SEALED: C.LOST,
+            C.STORED: C.LOST,
+            C.IN_TRANSIT: C.LOST,
+            C.OPENED: C.LOST,
+        },
         finding=True,
     ),
-    "package.found": _custody("a lost package was found", "packages", custody={C.LOST: C.SEALED}, finding=True),
+    "package.found": _custody(
+        "a lost package was found", "packages", custody={C.LOST: C.SEALED}, finding=True
+    ),
     "package.voided": _custody(
-        "a package was registered in error and is empty", "packages reason", custody={C.PACKED: C.VOID}, people=2
+        "a package was registered in error and is empty",
+        "packages reason",
+        custody={C.PACKED: C.VOID},
+        people=2,
     ),
     "event.corrected": _custody("what an earlier event says is corrected", "cites reason"),
     "order.entered": _custody(
@@ -344,7 +365,9 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         retention=BACK_TO_RUNNING,
         people=2,
     ),
-    "hold.placed": _choices("the kit is held: nothing may be destroyed", "hold", retention=APPROVAL_FALLS, holds=1),
+    "hold.placed": _choices(
+        "the kit is held: nothing may be destroyed", "hold", retention=APPROVAL_FALLS, holds=1
+    ),
     "hold.lifted": _choices("a hold is lifted", "hold", retention=STANDING, holds=-1),
     "notice.due": _choices(
         "the term is ending; the victim is to be told", legal=UNREPORTED, retention={R.RUNNING: R.NOTICE_DUE}

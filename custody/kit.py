@@ -1,0 +1,253 @@
+"""A kit as it stands: the projection of its two trails.
+
+Everything here is read from events and can be rebuilt from them (``custody.trail``). It is kept as one
+JSON document beside the columns that PostgreSQL guards; :func:`to_document` and :func:`from_document`
+are inverses of each other.
+"""
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+from custody.event import Head, read_moment, write_moment
+from custody.protocol import ENDED, Custody, Legal, Retention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who is answerable for a package now. Without ``person`` id: somebody without an account."""
+
+    name: str | None = None
+    person: str | None = None
+    organisation: str | None = None
+    organisation_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    package: int
+    kind: str
+    storage: str
+    state: Custody = Custody.PACKED
+    seal: str | None = None
+    seal_broken: bool = False
+    sealed_at: datetime | None = None
+    sealed_by: str | None = None  # person id; another person checks the seal of a nurse alone at night
+    seal_checked: bool = False
+    holder: Holder | None = None
+    place: Place | None = None
+    handover: str | None = None
+    made_from: tuple[int, ...] = ()
+    brought_by: str | None = None
+    since: datetime | None = None  # when it came into its present hands or place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    item: int
+    type: str
+    package: int
+    usable_until: date | None = None
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """An open hand-over: offered and neither accepted, refused nor cancelled for ``packages``."""
+
+    id: str
+    packages: tuple[int, ...]
+    giver: Holder
+    receiver: Holder
+    offered_at: datetime
+    due_at: datetime
+    carrier: Holder | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    id: str
+    ground: str
+    placed_by: str | None = None  # person id
+    placed_at: datetime | None = None
+    review_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """The agreed term: first and last day at the centre, the day of notice, the instant it is over."""
+
+    start: date
+    end: date
+    notice_on: date
+    over_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Which version of which retention policy the term was agreed under."""
+
+    id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    ground: str
+    pv: str
+    notice: str
+    office: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    digest: str
+    authority: str
+    dated: date
+    entered_by: str | None = None
+    confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    request: str
+    by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destruction:
+    """A request of the victim for early destruction."""
+
+    asked_at: datetime
+    until: datetime | None = None  # end of the cooling-off, once two staff confirmed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disposal:
+    proposed_by: str | None
+    proposed_at: datetime
+    packages: tuple[int, ...]
+    approved_by: str | None = None
+    approved_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    type: str
+    at: datetime
+    packages: tuple[int, ...] = ()
+    items: tuple[int, ...] = ()
+    number: int = 0
+    trail: str = "custody"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    number: str
+    centre: str
+    examined_on: date
+    registered_at: datetime
+    custody_head: Head = Head()
+    choices_head: Head = Head()
+    legal: Legal = Legal.UNREPORTED
+    retention: Retention = Retention.RUNNING
+    packages: Mapping[int, Package] = field(default_factory=dict)
+    items: Mapping[int, Item] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)  # part -> serial of the label in use
+    handovers: Mapping[str, Handover] = field(default_factory=dict)
+    holds: Mapping[str, Hold] = field(default_factory=dict)
+    age_class: str = "unknown"
+    policy: Policy | None = None
+    term: Term | None = None
+    notice_due_at: datetime | None = None
+    decided_by: str | None = None
+    language: str | None = None
+    channel: str | None = None
+    card: str | None = None
+    reported_at: datetime | None = None
+    order: Order | None = None
+    matches: tuple[Match, ...] = ()
+    link: Link | None = None
+    linked_at: datetime | None = None
+    released_at: datetime | None = None
+    destruction: Destruction | None = None
+    disposal: Disposal | None = None
+    disposed_at: datetime | None = None
+    key_destroyed_at: datetime | None = None
+    findings: tuple[Finding, ...] = ()
+    asked: tuple[str, ...] = ()
+
+    @property
+    def open_packages(self) -> tuple[Package, ...]:
+        """Packages that somebody still answers for."""
+        return tuple(p for p in self.packages.values() if p.state not in ENDED)
+
+    @property
+    def in_transit(self) -> int:
+        return sum(p.state is Custody.IN_TRANSIT for p in self.packages.values())
+
+    def items_of(self, package: int) -> tuple[Item, ...]:
+        return tuple(i for i in self.items.values() if i.package == package)
+
+
+# --- the document --------------------------------------------------------------------------
+
+T = TypeVar("T")
+_HINTS: Final[dict[type, dict[str, Any]]] = {}
+
+
+def to_document(value: Any) -> Any:
+    """Plain JSON values of a projection; absent stays absent."""
+    if is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in fields(value))
+        return {k: to_document(v) for k, v in pairs if v is not None and v != () and v != {}}
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, datetime):
+        return write_moment(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(k): to_document(v) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return [to_document(v) for v in value]
+    return value
+
+
+def from_document(kind: type[T], document: Any) -> T:
+    """The projection that ``to_document`` wrote. Raises KeyError, ValueError or TypeError otherwise."""
+    if kind not in _HINTS:
+        _HINTS[kind] = typing.get_type_hints(kind)
+    hints = _HINTS[kind]
+    return kind(**{name: _read(hints[name], value) for name, value in document.items()})
+
+
+def _read(kind: Any, value: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin is types.UnionType:
+        (kind,) = (k for k in typing.get_args(kind) if k is not type(None))
+        origin = typing.get_origin(kind)
+    if origin is tuple:
+        (each, _) = typing.get_args(kind)
+        return tuple(_read(each, v) for v in value)
+    if origin is Mapping:
+        key, each = typing.get_args(kind)
+        return {key(k): _read(each, v) for k, v in value.items()}
+    if kind is datetime:
+        return read_moment(value)
+    if kind is date:
+        return date.fromisoformat(value)
+    if is_dataclass(kind):
+        return from_document(typing.cast(type[Any], kind), value)
+    return kind(value) if issubclass(kind, StrEnum) else value

@@ -1,0 +1,283 @@
+"""The tables of evidence and of who handles it (PostgreSQL schema ``custody``).
+
+Events are the truth; every other table here is a projection of them, a secret, or a signature waited
+for. Nothing is written but through the functions in ``migrations/sql``: the service's role has SELECT
+and EXECUTE and no more. Row-level security, guards and the functions are added by the migration.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, BOOLEAN, DATE, JSONB, TIMESTAMP
+
+from custody.protocol import Custody, Legal, Retention
+
+metadata: Final = MetaData(schema="custody")
+
+Moment: Final = TIMESTAMP(timezone=True)
+
+
+def _one_of(column: str, words: object) -> str:
+    listed = ", ".join(f"'{w}'" for w in words)  # type: ignore[attr-defined]  # an enumeration's members
+    return f"{column} IN ({listed})"
+
+
+step = Table(
+    "step",
+    metadata,
+    Column("type", Text, primary_key=True),
+    Column("trail", Text, nullable=False),
+    Column("custody", JSONB, nullable=False),
+    Column("legal", JSONB, nullable=False),
+    Column("retention", JSONB, nullable=False),
+    Column("packs", BOOLEAN, nullable=False),
+    Column("holds", SmallInteger, nullable=False),
+    Column("people", SmallInteger, nullable=False),
+    Column("needs", ARRAY(Text), nullable=False),
+)
+
+organisation = Table(
+    "organisation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("country", Text),
+    Column("zone", Text),
+    Column("unanswered_requests", Integer, nullable=False, server_default=text("0")),
+    CheckConstraint(
+        "kind IN ('centre', 'police', 'prosecutor', 'laboratory', 'registry', 'oversight', 'hospital')",
+        name="organisation_kind",
+    ),
+    CheckConstraint("unanswered_requests >= 0", name="organisation_requests"),
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("issuer", Text),
+    Column("login", Text),
+    UniqueConstraint("issuer", "login", name="person_login"),
+)
+
+appointment = Table(
+    "appointment",
+    metadata,
+    Column("person", ForeignKey("custody.person.id"), primary_key=True),
+    Column("organisation", ForeignKey("custody.organisation.id"), primary_key=True),
+    Column("function", Text, primary_key=True),
+    Column("from", DATE, primary_key=True),
+    Column("until", DATE),
+)
+
+place = Table(
+    "place",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("organisation", ForeignKey("custody.organisation.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("storage", Text),
+    Column("closed_at", Moment),
+)
+
+policy = Table(
+    "policy",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    CheckConstraint("length(digest) = 32", name="policy_digest"),
+)
+
+reserved_number = Table(
+    "reserved_number",
+    metadata,
+    Column("number", Text, primary_key=True),
+    Column("centre", ForeignKey("custody.organisation.id"), nullable=False),
+    Column("reserved_at", Moment, nullable=False),
+    Column("used_at", Moment),
+    CheckConstraint("length(number) = 12", name="reserved_number_length"),
+)
+
+head = Table(
+    "head",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("digest", LargeBinary),
+    Column("recorded_at", Moment),
+    CheckConstraint("number >= 0 AND (number = 0) = (digest IS NULL)", name="head_number"),
+    CheckConstraint("digest IS NULL OR length(digest) = 32", name="head_digest"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("trail", Text, nullable=False),
+    Column("kit", Text),
+    Column("type", Text, nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+    Column("bytes", LargeBinary, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False),
+    Column("ordinal", SmallInteger, nullable=False),
+    Column("command", LargeBinary, nullable=False),
+    UniqueConstraint("subject", "number", name="event_subject_number"),
+    UniqueConstraint("person", "idempotency_key", "ordinal", name="event_once"),
+    CheckConstraint("length(digest) = 32 AND digest = sha256(bytes)", name="event_digest"),
+    CheckConstraint("number >= 1", name="event_number"),
+    CheckConstraint("length(bytes) <= 65536", name="event_bytes"),
+    CheckConstraint("length(command) = 32", name="event_command"),
+    CheckConstraint("length(idempotency_key) BETWEEN 8 AND 200", name="event_key"),
+    Index("event_kit", "kit", "recorded_at"),
+)
+
+kit = Table(
+    "kit",
+    metadata,
+    Column("number", Text, primary_key=True),
+    Column("centre", ForeignKey("custody.organisation.id"), nullable=False),
+    Column("legal", Text, nullable=False),
+    Column("retention", Text, nullable=False),
+    Column("holds", Integer, nullable=False),
+    Column("in_transit", Integer, nullable=False),
+    Column("destroyed", Integer, nullable=False),
+    Column("unanswered_requests", Integer, nullable=False),
+    Column("notice_on", DATE, nullable=False),
+    Column("term_over_at", Moment, nullable=False),
+    Column("cooling_until", Moment),
+    Column("disposed_at", Moment),
+    Column("registered_at", Moment, nullable=False),
+    Column("parties", ARRAY(Text), nullable=False),
+    Column("document", JSONB, nullable=False),
+    CheckConstraint(_one_of("legal", Legal), name="kit_legal"),
+    CheckConstraint(_one_of("retention", Retention), name="kit_retention"),
+    CheckConstraint("length(number) = 12", name="kit_number"),
+    CheckConstraint("holds >= 0 AND in_transit >= 0 AND destroyed >= 0", name="kit_counts"),
+    # The rule that no bug, no race and no single person may break, on the one row that carries it all.
+    CheckConstraint(
+        "retention <> 'disposed' OR (legal = 'unreported' AND holds = 0 AND in_transit = 0"
+        " AND unanswered_requests = 0 AND term_over_at <= disposed_at)",
+        name="kit_disposed_only_when_nothing_protects_it",
+    ),
+    CheckConstraint("destroyed = 0 OR retention = 'disposed'", name="kit_destroyed_only_when_disposed"),
+    Index("kit_centre", "centre", "registered_at"),
+    Index("kit_notice", "notice_on", postgresql_where=text("retention = 'running'")),
+    Index("kit_over", "term_over_at", postgresql_where=text("retention = 'notice_due'")),
+    Index("kit_cooling", "cooling_until", postgresql_where=text("cooling_until IS NOT NULL")),
+    Index("kit_parties", "parties", postgresql_using="gin"),
+)
+
+package = Table(
+    "package",
+    metadata,
+    Column("kit", ForeignKey("custody.kit.number"), primary_key=True),
+    Column("package", SmallInteger, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("storage", Text),
+    Column("holder_person", Text),
+    Column("holder_organisation", Text),
+    Column("receiver_person", Text),
+    Column("receiver_organisation", Text),
+    Column("place", Text),
+    Column("handover", Text),
+    Column("due_at", Moment),
+    Column("since", Moment),
+    CheckConstraint(_one_of("state", Custody), name="package_state"),
+    Index("package_due", "due_at", postgresql_where=text("state = 'in_transit'")),
+    Index("package_place", "place"),
+)
+
+request = Table(
+    "request",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("zone", ForeignKey("custody.organisation.id"), nullable=False),
+    Column("person", Text, nullable=False),
+    Column("centre", ForeignKey("custody.organisation.id"), nullable=False),
+    Column("naming", JSONB, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("answered_at", Moment),
+    Column("how", Text),
+    Index("request_centre", "centre", postgresql_where=text("answered_at IS NULL")),
+)
+
+proposal = Table(
+    "proposal",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("action", Text, nullable=False),
+    Column("kit", Text),
+    Column("person", ForeignKey("custody.person.id"), nullable=False),
+    Column("function", Text, nullable=False),
+    Column("organisation", Text, nullable=False),
+    Column("command", JSONB, nullable=False),
+    Column("proposed_at", Moment, nullable=False),
+    Column("until", Moment, nullable=False),
+    Column("signed_at", Moment),
+    Column("signed_by", Text),
+    Index("proposal_open", "organisation", postgresql_where=text("signed_at IS NULL")),
+)
+
+card = Table(
+    "card",
+    metadata,
+    Column("code_hash", LargeBinary, primary_key=True),
+    Column("kit", ForeignKey("custody.kit.number"), nullable=False),
+    Column("secret_hash", Text, nullable=False),
+    Column("issued_at", Moment, nullable=False),
+    Column("stopped_at", Moment),
+    CheckConstraint("length(code_hash) = 32", name="card_hash"),
+)
+
+data_key = Table(
+    "data_key",
+    metadata,
+    Column("kit", ForeignKey("custody.kit.number"), primary_key=True),
+    Column("centre", Text, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("made_at", Moment, nullable=False),
+)
+
+private_part = Table(
+    "private_part",
+    metadata,
+    Column("event", ForeignKey("custody.event.digest"), primary_key=True),
+    Column("kit", ForeignKey("custody.kit.number"), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+access = Table(
+    "access",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+    Column("kit", Text),
+    Column("centre", Text),
+    Column("bytes", LargeBinary, nullable=False),
+    UniqueConstraint("subject", "number", name="access_subject_number"),
+    CheckConstraint("length(digest) = 32 AND digest = sha256(bytes)", name="access_digest"),
+    Index("access_kit", "kit", "recorded_at"),
+)

@@ -1,0 +1,480 @@
+"""From events to the kit as it stands, and nothing else.
+
+:func:`after` is the one place that says what an event changes. Decisions use it to look ahead, the
+rebuild uses it to prove that the stored projection is what the trails say. The axes move by the rows
+of the protocol; the rest of the change stands in one small function for each type that has one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import date
+from typing import Any, Final
+
+from custody.event import Event, read_moment
+from custody.event import after as head_after
+from custody.kit import (
+    Destruction,
+    Disposal,
+    Finding,
+    Handover,
+    Hold,
+    Holder,
+    Item,
+    Kit,
+    Link,
+    Match,
+    Order,
+    Package,
+    Place,
+    Policy,
+    Term,
+)
+from custody.protocol import STEPS, Custody, Step, Trail
+
+
+class NotAStep(ValueError):
+    """The protocol has no such step from here. ``axis`` is custody, legal, retention or trail."""
+
+    def __init__(self, axis: str, state: str, package: int | None = None) -> None:
+        super().__init__(f"no such step from {axis} {state}" + (f" (package {package})" if package else ""))
+        self.axis, self.state, self.package = axis, state, package
+
+
+def holder(who: Mapping[str, Any]) -> Holder:
+    """The person of an event as holder."""
+    return Holder(name=who.get("name"), person=who.get("person"), organisation=who.get("organisation"))
+
+
+def counterpart(party: Mapping[str, Any]) -> Holder:
+    return Holder(
+        name=party.get("name"),
+        person=party.get("person"),
+        organisation=party.get("organisation"),
+        organisation_name=party.get("organisation_name"),
+    )
+
+
+def _numbers(event: Event, name: str, key: str) -> tuple[int, ...]:
+    return tuple(int(each[key]) for each in event.get(name, ()))
+
+
+def _advance(kit: Kit, step: Step, event: Event) -> Kit:
+    """Move along the three axes as the protocol says. Raises NotAStep."""
+    legal, retention = kit.legal, kit.retention
+    if step.legal:
+        if legal not in step.legal:
+            raise NotAStep("legal", legal)
+        legal = step.legal[legal]
+    if step.retention:
+        if retention not in step.retention:
+            raise NotAStep("retention", retention)
+        retention = step.retention[retention]
+    packages = dict(kit.packages)
+    for entry in event.get("packages", ()):
+        number = entry["package"]
+        if step.packs and (not step.custody or "from" in entry):
+            if number in packages:
+                raise NotAStep("custody", packages[number].state, number)
+            packages[number] = Package(
+                package=number,
+                kind=entry["kind"],
+                storage=entry["storage"],
+                made_from=tuple(entry.get("from", ())),
+                brought_by=event.get("brought_by"),
+                holder=holder(event.who),
+                since=event.recorded_at,
+            )
+        elif step.custody:
+            package = packages.get(number)
+            if package is None or package.state not in step.custody:
+                raise NotAStep("custody", package.state if package else "unknown", number)
+            packages[number] = replace(package, state=step.custody[package.state])
+    return replace(kit, legal=legal, retention=retention, packages=packages)
+
+
+def _change(kit: Kit, event: Event, **change: Any) -> Kit:
+    """Change each package that the event names. A callable value gets the event's entry."""
+    packages = dict(kit.packages)
+    for entry in event.get("packages", ()):
+        old = packages[entry["package"]]
+        new = {k: v(entry) if callable(v) else v for k, v in change.items()}
+        packages[old.package] = replace(old, **new)
+    return replace(kit, packages=packages)
+
+
+def _packed(kit: Kit, event: Event) -> Kit:
+    items = dict(kit.items)
+    for each in event.get("items", ()):
+        old = items.get(each["item"])
+        if old is not None:
+            items[old.item] = replace(old, package=each["package"])
+            continue
+        until = each.get("usable_until")
+        items[each["item"]] = Item(
+            item=each["item"],
+            type=each["type"],
+            package=each["package"],
+            usable_until=date.fromisoformat(until) if until else None,
+        )
+    return replace(kit, items=items)
+
+
+def _sealed(kit: Kit, event: Event) -> Kit:
+    return _change(
+        kit,
+        event,
+        seal=lambda entry: entry["seal"],
+        seal_broken=False,
+        seal_checked=False,
+        sealed_at=event.recorded_at,
+        sealed_by=event.who.get("person"),
+        holder=holder(event.who),
+        place=None,
+        since=event.recorded_at,
+    )
+
+
+def _checked(kit: Kit, event: Event) -> Kit:
+    packages = dict(kit.packages)
+    for entry in event.get("packages"):
+        old = packages[entry["package"]]
+        if old.sealed_by != event.who.get("person"):
+            packages[old.package] = replace(old, seal_checked=True)
+    return replace(kit, packages=packages)
+
+
+def _in_hand(kit: Kit, event: Event) -> Kit:
+    return _change(kit, event, holder=holder(event.who), place=None, handover=None, since=event.recorded_at)
+
+
+def _stored(kit: Kit, event: Event) -> Kit:
+    place = Place(**event.get("place"))
+    kept = Holder(
+        name=event.who.get("name"),
+        person=event.who.get("person"),
+        organisation=event.who.get("organisation"),
+    )
+    return _change(kit, event, place=place, holder=kept, handover=None, since=event.recorded_at)
+
+
+def _offered(kit: Kit, event: Event) -> Kit:
+    offer = Handover(
+        id=event.get("handover"),
+        packages=_numbers(event, "packages", "package"),
+        giver=holder(event.who),
+        receiver=counterpart(event.get("counterpart")),
+        offered_at=event.recorded_at,
+        due_at=read_moment(event.get("due_at")),
+    )
+    kit = replace(kit, handovers={**kit.handovers, offer.id: offer})
+    return _change(
+        kit, event, handover=offer.id, place=None, holder=holder(event.who), since=event.recorded_at
+    )
+
+
+def _carried(kit: Kit, event: Event) -> Kit:
+    carrier = counterpart(event.get("carrier"))
+    offer = kit.handovers[event.get("handover")]
+    kit = replace(kit, handovers={**kit.handovers, offer.id: replace(offer, carrier=carrier)})
+    return _change(kit, event, holder=carrier, since=event.recorded_at)
+
+
+def _off_the_way(kit: Kit, event: Event) -> Kit:
+    """Take the event's packages out of the open hand-overs they were on."""
+    gone = set(_numbers(event, "packages", "package"))
+    left = {}
+    for offer in kit.handovers.values():
+        rest = tuple(p for p in offer.packages if p not in gone)
+        if rest:
+            left[offer.id] = replace(offer, packages=rest)
+    return replace(kit, handovers=left)
+
+
+def _accepted(kit: Kit, event: Event) -> Kit:
+    return _in_hand(_off_the_way(kit, event), event)
+
+
+def _back_with_giver(kit: Kit, event: Event) -> Kit:
+    offer = kit.handovers[event.get("handover")]
+    kit = _off_the_way(kit, event)
+    return _change(kit, event, holder=offer.giver, handover=None, since=event.recorded_at)
+
+
+def _with_counterpart(kit: Kit, event: Event) -> Kit:
+    receiver = counterpart(event.get("counterpart"))
+    kit = _off_the_way(kit, event)
+    return _change(kit, event, holder=receiver, handover=None, place=None, since=event.recorded_at)
+
+
+def _gone(kit: Kit, event: Event) -> Kit:
+    """Destroyed, returned, deposited, lost, void: no hand-over stays open for it."""
+    return _change(_off_the_way(kit, event), event, handover=None, place=None, since=event.recorded_at)
+
+
+def _broken(kit: Kit, event: Event) -> Kit:
+    return _change(kit, event, seal_broken=True)
+
+
+def _found_elsewhere(kit: Kit, event: Event) -> Kit:
+    return _stored(_off_the_way(kit, event), event)
+
+
+def _labels(kit: Kit, event: Event) -> Kit:
+    parts = {each["code"].split("-")[1]: each["serial"] for each in event.get("labels")}
+    return replace(kit, labels={**kit.labels, **parts})
+
+
+def _missing(kit: Kit, event: Event) -> Kit:
+    return _item_state(kit, event, missing=True)
+
+
+def _item_back(kit: Kit, event: Event) -> Kit:
+    return _item_state(kit, event, missing=False)
+
+
+def _item_state(kit: Kit, event: Event, *, missing: bool) -> Kit:
+    items = dict(kit.items)
+    for each in event.get("items"):
+        items[each["item"]] = replace(items[each["item"]], missing=missing)
+    return replace(kit, items=items)
+
+
+def _order(kit: Kit, event: Event) -> Kit:
+    order = event.get("order")
+    return replace(
+        kit,
+        order=Order(
+            digest=order["digest"],
+            authority=order["authority"],
+            dated=date.fromisoformat(order["dated"]),
+            entered_by=event.who.get("person"),
+        ),
+    )
+
+
+def _order_confirmed(kit: Kit, event: Event) -> Kit:
+    return replace(kit, order=None if kit.order is None else replace(kit.order, confirmed=True))
+
+
+def _matched(kit: Kit, event: Event) -> Kit:
+    by = tuple(p for p in (event.who.get("person"), *(w.get("person") for w in event.get("with", ()))) if p)
+    return replace(kit, matches=(*kit.matches, Match(request=event.get("request"), by=by)))
+
+
+def _linked(kit: Kit, event: Event) -> Kit:
+    return replace(kit, link=Link(**event.get("link")), linked_at=event.recorded_at, disposal=None)
+
+
+def _unlinked(kit: Kit, event: Event) -> Kit:
+    return replace(kit, link=None, linked_at=None)
+
+
+def _unlinked_wholly(kit: Kit, event: Event) -> Kit:
+    return replace(_unlinked(kit, event), reported_at=None, order=None)
+
+
+def _released(kit: Kit, event: Event) -> Kit:
+    return replace(kit, released_at=kit.released_at or event.recorded_at)
+
+
+def _agreed(kit: Kit, event: Event) -> Kit:
+    return replace(
+        kit,
+        decided_by=event.get("decided_by"),
+        language=event.get("language"),
+        channel=event.get("channel"),
+    )
+
+
+def _term(kit: Kit, event: Event) -> Kit:
+    term = event.get("term")
+    policy = event.get("policy")
+    return replace(
+        kit,
+        age_class=event.get("age_class", kit.age_class),
+        policy=Policy(**policy) if policy else kit.policy,
+        term=Term(
+            start=date.fromisoformat(term["start"]),
+            end=date.fromisoformat(term["end"]),
+            notice_on=date.fromisoformat(term["notice_on"]),
+            over_at=read_moment(term["over_at"]),
+        ),
+        disposal=None,
+        notice_due_at=None,
+    )
+
+
+def _declared(kit: Kit, event: Event) -> Kit:
+    return replace(kit, reported_at=event.recorded_at, disposal=None, destruction=None)
+
+
+def _withdrawn(kit: Kit, event: Event) -> Kit:
+    return replace(_term(kit, event), reported_at=None)
+
+
+def _extended(kit: Kit, event: Event) -> Kit:
+    return replace(_term(kit, event), destruction=None)
+
+
+def _held(kit: Kit, event: Event) -> Kit:
+    hold = event.get("hold")
+    review = hold.get("review_on")
+    placed = Hold(
+        id=hold["id"],
+        ground=hold["ground"],
+        placed_by=event.who.get("person"),
+        placed_at=event.recorded_at,
+        review_on=date.fromisoformat(review) if review else None,
+    )
+    return replace(kit, holds={**kit.holds, placed.id: placed}, disposal=None)
+
+
+def _hold_lifted(kit: Kit, event: Event) -> Kit:
+    return replace(kit, holds={k: v for k, v in kit.holds.items() if k != event.get("hold")["id"]})
+
+
+def _cooled_off(kit: Kit, event: Event) -> Kit:
+    return replace(_term(kit, event), destruction=None)
+
+
+def _proposed(kit: Kit, event: Event) -> Kit:
+    return replace(
+        kit,
+        disposal=Disposal(
+            proposed_by=event.who.get("person"),
+            proposed_at=event.recorded_at,
+            packages=_numbers(event, "packages", "package"),
+        ),
+    )
+
+
+def _approved(kit: Kit, event: Event) -> Kit:
+    if kit.disposal is None:
+        raise NotAStep("retention", kit.retention)
+    return replace(
+        kit,
+        disposal=replace(kit.disposal, approved_by=event.who.get("person"), approved_at=event.recorded_at),
+    )
+
+
+APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
+    "package.packed": _packed,
+    "package.split": _packed,
+    "package.joined": _packed,
+    "package.sealed": _sealed,
+    "package.resealed": _sealed,
+    "seal.checked": _checked,
+    "seal.found_broken": _broken,
+    "package.opened": lambda kit, event: _change(kit, event, since=event.recorded_at),
+    "package.stored": _stored,
+    "package.moved": _stored,
+    "package.taken": _in_hand,
+    "package.found": _in_hand,
+    "package.found_elsewhere": _found_elsewhere,
+    "handover.offered": _offered,
+    "handover.carried": _carried,
+    "handover.accepted": _accepted,
+    "handover.refused": _back_with_giver,
+    "handover.cancelled": _back_with_giver,
+    "handover.acceptance_recorded": _with_counterpart,
+    "handover.received_back": _in_hand,
+    "package.lost": _gone,
+    "package.voided": _gone,
+    "package.destroyed": _gone,
+    "package.returned": _gone,
+    "package.deposited": _gone,
+    "labels.printed": _labels,
+    "item.found_missing": _missing,
+    "item.found": _item_back,
+    "order.entered": _order,
+    "order.confirmed": _order_confirmed,
+    "match.confirmed": _matched,
+    "kit.linked": _linked,
+    "kit.linked_by_order": _linked,
+    "link.moved": _linked,
+    "link.in_error": _unlinked,
+    "order_link.in_error": _unlinked,
+    "link.ended": _unlinked_wholly,
+    "kit.released": _released,
+    "release.in_error": lambda kit, event: replace(kit, released_at=None),
+    "agreement.recorded": _agreed,
+    "card.issued": lambda kit, event: replace(kit, card=event.get("card")),
+    "card.stopped": lambda kit, event: replace(kit, card="stopped"),
+    "victim.asked": lambda kit, event: replace(kit, asked=(*kit.asked, event.get("how"))),
+    "term.agreed": _term,
+    "term.restarted": _term,
+    "term.corrected": _term,
+    "term.extended": _extended,
+    "report.declared": _declared,
+    "report.withdrawn": _withdrawn,
+    "hold.placed": _held,
+    "hold.lifted": _hold_lifted,
+    "notice.due": lambda kit, event: replace(kit, notice_due_at=event.recorded_at),
+    "destruction.requested": lambda kit, event: replace(
+        kit, destruction=Destruction(asked_at=event.recorded_at)
+    ),
+    "destruction.confirmed": lambda kit, event: replace(
+        kit,
+        destruction=Destruction(
+            asked_at=kit.destruction.asked_at if kit.destruction else event.recorded_at,
+            until=read_moment(event.get("until")),
+        ),
+    ),
+    "destruction.taken_back": lambda kit, event: replace(kit, destruction=None, disposal=None),
+    "destruction.cooled_off": _cooled_off,
+    "disposal.proposed": _proposed,
+    "disposal.approved": _approved,
+    "disposal.withdrawn": lambda kit, event: replace(kit, disposal=None),
+    "disposal.carried_out": lambda kit, event: replace(kit, disposed_at=event.recorded_at),
+    "key.destroyed": lambda kit, event: replace(kit, key_destroyed_at=event.recorded_at),
+}
+
+
+def after(kit: Kit | None, event: Event) -> Kit:
+    """The kit once this event has happened.
+
+    Raises NotAStep where the protocol has no such step, or the event does not follow its trail.
+    """
+    step = STEPS[event.type]
+    if kit is None:
+        if event.type != "kit.registered":
+            raise NotAStep("trail", "unregistered")
+        kit = Kit(
+            number=event.subject.split(":")[1],
+            centre=event.get("centre"),
+            examined_on=date.fromisoformat(event.get("examined_on")),
+            registered_at=event.recorded_at,
+        )
+    head = kit.custody_head if step.trail is Trail.CUSTODY else kit.choices_head
+    if event.number != head.number + 1 or event.previous != head.digest:
+        raise NotAStep("trail", f"number {head.number}")
+    kit = _advance(kit, step, event)
+    if event.type in APPLY:
+        kit = APPLY[event.type](kit, event)
+    if step.finding:
+        found = Finding(
+            type=event.type,
+            at=event.recorded_at,
+            packages=_numbers(event, "packages", "package"),
+            items=_numbers(event, "items", "item"),
+            number=event.number,
+            trail=step.trail,
+        )
+        kit = replace(kit, findings=(*kit.findings, found))
+    if step.trail is Trail.CUSTODY:
+        return replace(kit, custody_head=head_after(event))
+    return replace(kit, choices_head=head_after(event))
+
+
+def replay(events: Iterable[Event]) -> Kit:
+    """The kit of all its events, both trails, in the order in which they were recorded."""
+    kit: Kit | None = None
+    for event in events:
+        kit = after(kit, event)
+    if kit is None:
+        raise NotAStep("trail", "unregistered")
+    return kit
+
+
+def packages_in(kit: Kit, state: Custody) -> tuple[Package, ...]:
+    return tuple(p for p in kit.packages.values() if p.state is state)
