@@ -1,0 +1,77 @@
+"""The desk's own tables, schema `desk`: sessions, counted attempts, the mark of the database.
+
+Nothing here is evidence: rows end and are deleted. No token, cookie value, card code or secret is stored,
+only digests of them.
+"""
+
+from typing import Final
+
+import sqlalchemy as sa
+
+metadata: Final = sa.MetaData(schema="desk")
+
+session: Final = sa.Table(
+    "session",
+    metadata,
+    sa.Column("id_hash", sa.LargeBinary, primary_key=True, comment="SHA-256 of the cookie's value"),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("person", sa.Text, comment="identifier in the register of people"),
+    sa.Column("function", sa.Text, comment="the function the person works in now"),
+    sa.Column("organisation", sa.Text, comment="the organisation the person works for now"),
+    sa.Column("kit", sa.Text, comment="kit number of a victim's card"),
+    sa.Column("authenticated_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False, comment="absolute limit"),
+    sa.Column("revoked_at", sa.DateTime(timezone=True)),
+    sa.CheckConstraint("length(id_hash) = 32", name="session_id_is_sha256"),
+    sa.CheckConstraint(
+        "(kind = 'person' AND person IS NOT NULL AND function IS NOT NULL AND organisation IS NOT NULL"
+        " AND kit IS NULL)"
+        " OR (kind = 'card' AND kit IS NOT NULL AND person IS NULL AND function IS NULL"
+        " AND organisation IS NULL)",
+        name="session_of_a_person_or_a_card",
+    ),
+    sa.CheckConstraint(
+        "length(person) BETWEEN 1 AND 200 AND length(function) BETWEEN 1 AND 40"
+        " AND length(organisation) BETWEEN 1 AND 200",
+        name="session_person_lengths",
+    ),
+    sa.CheckConstraint("kit ~ '^[0-9A-HJKMNP-TV-Z]{12}$'", name="session_kit_is_a_number"),
+    sa.CheckConstraint(
+        "created_at <= last_seen_at AND created_at < ends_at AND ends_at <= created_at + interval '12 hours'",
+        name="session_times_in_order",
+    ),
+)
+sa.Index("session_by_person", session.c.person, postgresql_where=session.c.revoked_at.is_(None))
+sa.Index("session_by_kit", session.c.kit, postgresql_where=session.c.revoked_at.is_(None))
+sa.Index("session_by_end", session.c.ends_at)
+
+attempt: Final = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("purpose", sa.Text, primary_key=True),
+    sa.Column(
+        "key_hash", sa.LargeBinary, primary_key=True, comment="SHA-256 of what the attempts go against"
+    ),
+    sa.Column("counted", sa.Integer, nullable=False),
+    sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("refused_until", sa.DateTime(timezone=True)),
+    sa.CheckConstraint("purpose ~ '^[a-z_]{1,40}$'", name="attempt_purpose_is_a_word"),
+    sa.CheckConstraint("length(key_hash) = 32", name="attempt_key_is_sha256"),
+    sa.CheckConstraint("counted > 0", name="attempt_counted"),
+    sa.CheckConstraint(
+        "refused_until <= last_at + interval '15 minutes'", name="attempt_never_locks_out_for_long"
+    ),
+)
+sa.Index("attempt_by_time", attempt.c.last_at)
+
+database_kind: Final = sa.Table(
+    "database_kind",
+    metadata,
+    sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("kind", sa.Text, nullable=False, comment="fictional (demo) or real; set once"),
+    sa.Column("set_at", sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint('"only"', name="database_kind_is_one_row"),
+    sa.CheckConstraint("kind IN ('fictional', 'real')", name="database_kind_is_known"),
+)
