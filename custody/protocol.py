@@ -91,7 +91,9 @@ class Step:
     people: int = 1
 
 
-ANYTIME: Final = frozenset({"occurred_at", "paper", "documents", "private", "reason", "cites", "with"})
+ANYTIME: Final = frozenset(
+    {"occurred_at", "paper", "documents", "private", "reason", "cites", "with", "place", "finding"}
+)
 
 UNREPORTED: Final = {L.UNREPORTED: L.UNREPORTED}
 STANDING: Final = {r: r for r in R if r is not R.DISPOSED}  # any but disposed, unchanged
@@ -203,7 +205,10 @@ CUSTODY_STEPS: Final[Mapping[str, Step]] = {
         finding=True,
     ),
     "incident.touched": _custody(
-        "an incident at the place touched these packages", "packages cites", custody=NOT_ENDED, finding=True
+        "an incident at the place touched these packages",
+        "packages finding place",
+        custody=NOT_ENDED,
+        finding=True,
     ),
     "package.lost": _custody(
         "a package cannot be found",

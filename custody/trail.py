@@ -393,7 +393,7 @@ APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "kit.linked_by_order": _linked,
     "link.moved": _linked,
     "link.in_error": _unlinked,
-    "order_link.in_error": _unlinked,
+    "order_link.in_error": lambda kit, event: replace(_unlinked(kit, event), order=None),
     "link.ended": _unlinked_wholly,
     "kit.released": _released,
     "release.in_error": lambda kit, event: replace(kit, released_at=None),

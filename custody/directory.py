@@ -1,0 +1,74 @@
+"""Organisations, people and places as they stand, handed to decisions as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from custody.people import AT, Actor, Function, OrganisationKind
+from custody.refusal import NoSuchPlace, Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organisation:
+    id: str
+    kind: OrganisationKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPlace:
+    id: str
+    organisation: str
+    name: str
+    storage: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appointment:
+    """A person's function at an organisation; the last day counts."""
+
+    person: str
+    name: str
+    function: Function
+    organisation: str
+    from_: date
+    until: date | None = None
+
+    def actor(self) -> Actor:
+        return Actor(
+            person=self.person, name=self.name, function=self.function, organisation=self.organisation
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """Who and what there is. Never contains a kit."""
+
+    organisations: Mapping[str, Organisation] = field(default_factory=dict)
+    places: Mapping[str, OpenPlace] = field(default_factory=dict)
+    appointments: tuple[Appointment, ...] = ()
+
+    def organisation(self, id_: str, field_: str = "organisation") -> Organisation:
+        """Raises Refused naming the field."""
+        if id_ not in self.organisations:
+            raise Refused("There is no organisation {id}.", field=field_, id=id_)
+        return self.organisations[id_]
+
+    def place_of(self, actor: Actor, id_: str) -> OpenPlace:
+        """An open place of the person's own organisation. Raises NoSuchPlace."""
+        place = self.places.get(id_)
+        if place is None or place.organisation != actor.organisation:
+            raise NoSuchPlace(id_)
+        return place
+
+    def person(self, id_: str, organisation: str, field_: str = "person") -> Appointment:
+        """A person with a function at this organisation. Raises Refused naming the field."""
+        for each in self.appointments:
+            if each.person == id_ and each.organisation == organisation:
+                return each
+        raise Refused("There is no such person at {organisation}.", field=field_, organisation=organisation)
+
+
+def may_hold(function: Function, kind: OrganisationKind) -> bool:
+    """Whether this function exists at this kind of organisation."""
+    return AT.get(function) is kind

@@ -1,0 +1,356 @@
+"""Look, decide, append: the two calls around every pure decision.
+
+A command is carried out so: ``look`` reads the projection of the kits it names, under row-level
+security, and then the clock; a pure function decides from what was seen; ``append`` writes the events
+at the heads that were seen, in one transaction, or refuses because a trail has moved on. Then the
+decision is taken again from a new look. No lock spans Python, and no receipt is given for something
+that was not committed.
+"""
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import psycopg
+from psycopg.types.json import Jsonb
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from custody import private
+from custody.event import Event, Fact, Head, place_in_trail
+from custody.kit import Kit, from_document, to_document
+from custody.people import Actor
+from custody.protocol import STEPS, Step, Trail
+from custody.refusal import KeyUsed, NotSeen, Refused, Stale
+from custody.trail import NotAStep, after
+
+TRIES: Final = 6
+
+
+class MovedOn(Exception):
+    """A trail was extended by somebody else since it was looked at."""
+
+
+class Inconsistent(RuntimeError):
+    """The database refused what the service folded: a fault of ours; nothing was written."""
+
+
+class Masters(Protocol):
+    """Where the master keys of the centres come from."""
+
+    def master(self, centre: str) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a look saw, and when: ``at`` is the database's clock, read after everything else."""
+
+    at: datetime
+    kits: Mapping[str, Kit] = field(default_factory=dict)
+    heads: Mapping[str, Head] = field(default_factory=dict)
+
+    def kit(self, number: str) -> Kit:
+        """The kit of this number. Raises NotSeen."""
+        if number not in self.kits:
+            raise NotSeen
+        return self.kits[number]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """The facts of a decision and the secrets that stand outside them (hashes of a card, a policy's text)."""
+
+    facts: tuple[Fact, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the person who recorded an event gets."""
+
+    trail: str
+    number: int
+    digest: str
+    recorded_at: datetime
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What is to be carried out, and the key under which it is carried out once.
+
+    ``digest`` is the SHA-256 of the command as it came in, to tell a retry from another command.
+    ``expected`` is the state the caller decided on (``If-Match``); None where it does not matter.
+    """
+
+    actor: Actor
+    key: str
+    digest: bytes
+    kits: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    proposal: str | None = None
+    expected: str | None = None
+
+
+Decide = Callable[[Seen], Decided]
+
+
+def state_tag(kit: Kit) -> str:
+    """An opaque name for the state of both trails: what ``If-Match`` compares. It counts nothing."""
+    heads = f"{kit.custody_head.digest}:{kit.choices_head.digest}"
+    return hashlib.sha256(heads.encode()).hexdigest()[:32]
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine, actor: Actor) -> AsyncIterator[AsyncConnection]:
+    """A transaction that sees what this person may see."""
+    async with engine.connect() as connection, connection.begin():
+        await connection.execute(
+            text("SELECT custody.enter(CAST(:actor AS jsonb))"), {"actor": json.dumps(actor.context())}
+        )
+        yield connection
+
+
+class Ledger:
+    """Writes evidence. One for each process; safe to share between tasks."""
+
+    def __init__(self, engine: AsyncEngine, masters: Masters) -> None:
+        self.engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._masters = masters
+
+    @asynccontextmanager
+    async def _driver(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        async with self._autocommit.connect() as connection:
+            raw = await connection.get_raw_connection()
+            driver: psycopg.AsyncConnection[Any] | None = raw.driver_connection
+            if driver is None:
+                raise Inconsistent("the pool gave no connection")
+            yield driver
+
+    async def look(self, actor: Actor, kits: Sequence[str] = (), others: Sequence[str] = ()) -> Seen:
+        """What this person can see of these kits and trails, and the time after it was read."""
+        async with self._driver() as driver:
+            return await self._look(driver, actor, kits, others)
+
+    async def _look(
+        self, driver: psycopg.AsyncConnection[Any], actor: Actor, kits: Sequence[str], others: Sequence[str]
+    ) -> Seen:
+        heads: dict[str, Head] = {}
+        if others:
+            rows = await driver.execute("SELECT * FROM custody.heads(%s)", [list(others)])
+            for subject, number, digest, recorded_at, _ in await rows.fetchall():
+                heads[subject] = Head(number=number, digest=digest, recorded_at=recorded_at)
+        row = await driver.execute("SELECT * FROM custody.look(%s, %s)", [Jsonb(actor.context()), list(kits)])
+        found = await row.fetchone()
+        if found is None:
+            raise Inconsistent("a look saw no clock")
+        at, documents = found
+        return Seen(
+            at=at, kits={k: from_document(Kit, document) for k, document in documents.items()}, heads=heads
+        )
+
+    async def carry_out(self, command: Command, decide: Decide) -> tuple[Receipt, ...]:
+        """Look, decide, append; again when the trail moved on. The same key gives the same receipts.
+
+        Raises Refused (nothing was written), NotSeen, KeyUsed, Stale, and MovedOn after several lost races.
+        """
+        async with self._driver() as driver:
+            for _ in range(TRIES):
+                try:
+                    seen = await self._look(driver, command.actor, command.kits, command.others)
+                    self._check_expected(command, seen)
+                    decided = decide(seen)
+                    return await self.append(driver, command, seen, decided)
+                except MovedOn:
+                    continue
+                except (Refused, psycopg.errors.UniqueViolation) as refusal:
+                    if earlier := await self.receipts(driver, command):
+                        return earlier
+                    if isinstance(refusal, Refused):
+                        raise
+                    raise Inconsistent(str(refusal)) from refusal
+            raise MovedOn
+
+    def _check_expected(self, command: Command, seen: Seen) -> None:
+        if command.expected is not None:
+            for number in command.kits:
+                if state_tag(seen.kit(number)) != command.expected:
+                    raise Stale
+
+    async def receipts(self, driver: psycopg.AsyncConnection[Any], command: Command) -> tuple[Receipt, ...]:
+        """The receipts of this command if it was carried out before. Raises KeyUsed for another one's key."""
+        rows = await driver.execute(
+            "SELECT * FROM custody.receipts(%s, %s)", [command.actor.author, command.key]
+        )
+        found = await rows.fetchall()
+        if any(bytes(row[5]) != command.digest for row in found):
+            raise KeyUsed
+        return tuple(
+            Receipt(trail=s, number=n, digest=bytes(d).hex(), recorded_at=at, type=t)
+            for s, n, d, at, t, _ in found
+        )
+
+    async def append(
+        self, driver: psycopg.AsyncConnection[Any], command: Command, seen: Seen, decided: Decided
+    ) -> tuple[Receipt, ...]:
+        """Write what was decided at the heads that were seen. Raises MovedOn, Refused, Inconsistent."""
+        events, kits, expected = place(decided.facts, seen)
+        extra = dict(decided.extra)
+        if command.proposal is not None:
+            extra["proposal"] = command.proposal
+        await self._seal_private(driver, command.actor, decided.facts, events, kits, extra)
+        try:
+            rows = await driver.execute(
+                "SELECT * FROM custody.append(%s, %s, %s, %s, %s, %s, %s)",
+                [
+                    Jsonb(command.actor.context()),
+                    command.key,
+                    command.digest,
+                    Jsonb(expected),
+                    [event.bytes for event in events],
+                    Jsonb({number: to_document(kit) for number, kit in kits.items()}),
+                    Jsonb(extra),
+                ],
+            )
+            await rows.fetchall()
+        except psycopg.Error as error:
+            raise _refusal(error) from error
+        return tuple(
+            Receipt(trail=e.subject, number=e.number, digest=e.digest, recorded_at=e.recorded_at, type=e.type)
+            for e in events
+        )
+
+    async def _seal_private(
+        self,
+        driver: psycopg.AsyncConnection[Any],
+        actor: Actor,
+        facts: Sequence[Fact],
+        events: Sequence[Event],
+        kits: Mapping[str, Kit],
+        extra: dict[str, Any],
+    ) -> None:
+        keys: dict[str, bytes] = {}
+        parts: list[dict[str, Any]] = []
+        for ordinal, (fact, event) in enumerate(zip(facts, events, strict=True)):
+            if not fact.private:
+                continue
+            number = fact.subject.split(":")[1]
+            if number not in keys:
+                keys[number] = await self._data_key(driver, actor, kits[number], extra)
+            nonce = secrets.token_bytes(private.NONCE_BYTES)
+            sealed = private.seal(keys[number], fact.private, event.digest, nonce)
+            parts.append({"ordinal": ordinal, "sealed": base64.b64encode(sealed).decode()})
+        if parts:
+            extra["private_parts"] = parts
+
+    async def _data_key(
+        self, driver: psycopg.AsyncConnection[Any], actor: Actor, kit: Kit, extra: dict[str, Any]
+    ) -> bytes:
+        master = self._masters.master(kit.centre)
+        async with driver.transaction():
+            await driver.execute("SELECT custody.enter(%s)", [Jsonb(actor.context())])
+            row = await driver.execute("SELECT wrapped FROM custody.data_key WHERE kit = %s", [kit.number])
+            found = await row.fetchone()
+        if found is not None:
+            return private.unwrap(master, bytes(found[0]), kit.number)
+        key = secrets.token_bytes(private.KEY_BYTES)
+        wrapped = private.wrap(master, key, kit.number, secrets.token_bytes(private.NONCE_BYTES))
+        extra.setdefault("data_keys", []).append(
+            {"kit": kit.number, "wrapped": base64.b64encode(wrapped).decode()}
+        )
+        return key
+
+    async def read_private(self, actor: Actor, kit: Kit) -> dict[str, str]:
+        """The private part as it stands: later parts replace what they name. Empty where it is destroyed."""
+        async with reading(self.engine, actor) as connection:
+            key = await connection.execute(
+                text("SELECT wrapped FROM custody.data_key WHERE kit = :kit"), {"kit": kit.number}
+            )
+            wrapped = key.scalar()
+            if wrapped is None:
+                return {}
+            rows = await connection.execute(
+                text(
+                    "SELECT encode(e.digest, 'hex'), p.sealed FROM custody.private_part p"
+                    " JOIN custody.event e ON e.digest = p.event WHERE p.kit = :kit ORDER BY e.number"
+                ),
+                {"kit": kit.number},
+            )
+            data_key = private.unwrap(self._masters.master(kit.centre), bytes(wrapped), kit.number)
+            part: dict[str, str] = {}
+            for digest, sealed in rows:
+                part |= private.unseal(data_key, bytes(sealed), digest)
+            return part
+
+
+def place(facts: Sequence[Fact], seen: Seen) -> tuple[list[Event], dict[str, Kit], dict[str, int]]:
+    """Give each fact its place in its trail and fold it into its kit.
+
+    Answers the events, the kits after them, and the number at which each trail was seen.
+    Raises Refused where the protocol has no such step.
+    """
+    heads: dict[str, Head] = dict(seen.heads)
+    kits: dict[str, Kit] = {}
+    expected: dict[str, int] = {}
+    events: list[Event] = []
+    for fact in facts:
+        step = STEPS[fact.type]
+        _check_fields(fact, step)
+        number = fact.subject.split(":")[1]
+        of_kit = step.trail in (Trail.CUSTODY, Trail.CHOICES)
+        if of_kit:
+            before = kits.get(number, seen.kits.get(number))
+            heads.setdefault(f"custody:{number}", before.custody_head if before else Head())
+            heads.setdefault(f"choices:{number}", before.choices_head if before else Head())
+            # Both trails are named, so that a decision about one axis is void when another has moved.
+            expected.setdefault(f"custody:{number}", heads[f"custody:{number}"].number)
+            expected.setdefault(f"choices:{number}", heads[f"choices:{number}"].number)
+        else:
+            heads.setdefault(fact.subject, Head())
+            expected.setdefault(fact.subject, heads[fact.subject].number)
+        event = place_in_trail(fact, heads[fact.subject], seen.at, secrets.token_bytes(16))
+        heads[fact.subject] = Head(number=event.number, digest=event.digest, recorded_at=event.recorded_at)
+        if of_kit:
+            try:
+                kits[number] = after(kits.get(number, seen.kits.get(number)), event)
+            except NotAStep as error:
+                raise Refused.step_from(fact.type, error.axis, error.state, error.package) from error
+        events.append(event)
+    return events, kits, expected
+
+
+def _check_fields(fact: Fact, step: Step) -> None:
+    """What a step must and may state stands in the protocol; anything else is a fault of ours."""
+    given = set(fact.fields) | ({"private"} if fact.private else set())
+    if lacking := step.needs - given:
+        raise Inconsistent(f"{fact.type} lacks {sorted(lacking)[0]}")
+    if surplus := given - step.needs - step.may:
+        raise Inconsistent(f"{fact.type} does not state {sorted(surplus)[0]}")
+
+
+def _refusal(error: psycopg.Error) -> Exception:
+    match error.sqlstate:
+        case "CU001" | "40001" | "40P01":
+            return MovedOn()
+        case "CU002":
+            return Refused("The database refused this step: {detail}.", detail=_first_line(error))
+        case "23505":
+            return error
+        case "23514":
+            return Refused(
+                "Nothing may be destroyed while a report, a hold, a hand-over, a request of the police"
+                " or an unexpired term stands."
+            )
+        case _:
+            return Inconsistent(_first_line(error))
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (error.diag.message_primary or type(error).__name__)[:300]

@@ -1,0 +1,260 @@
+"""From the victim's decision (or a judge's order) to the prosecution file, and the ways back."""
+
+from datetime import date
+from typing import Any
+
+from custody.commands import (
+    AnswerRequest,
+    ConfirmOrder,
+    DeclareReport,
+    EndLink,
+    EnterOrder,
+    Link,
+    LinkInError,
+    MoveLink,
+    ReleaseInError,
+    Request,
+    WishWithdrawal,
+    WithdrawReport,
+)
+from custody.directory import Directory
+from custody.event import Fact
+from custody.handling import fact, needs_second
+from custody.handover import cancel_offers
+from custody.kit import Kit, Policy, Term
+from custody.ledger import Decided
+from custody.people import Actor, OrganisationKind
+from custody.permission import permit
+from custody.protocol import Legal
+from custody.refusal import NotSeen, Refused
+from custody.registering import policy_fields, term_fields
+
+
+def choice(kit: Kit, type_: str, actor: Actor, **fields: Any) -> Fact:
+    """A fact of the choices trail."""
+    return Fact(type=type_, subject=f"choices:{kit.number}", who=actor.who(), fields=fields)
+
+
+def _signed(second: Actor | None) -> dict[str, Any]:
+    return {} if second is None else {"with": [second.signs("second")]}
+
+
+def declare(kit: Kit, order: DeclareReport, actor: Actor) -> Decided:
+    """The victim decides to report. From now on no term runs and nothing can be destroyed."""
+    permit("report.declare", actor, kit)
+    return Decided(facts=(choice(kit, "report.declared", actor, how=order.how),))
+
+
+def withdraw(
+    kit: Kit, order: WithdrawReport, actor: Actor, second: Actor | None, term: Term, policy: Policy
+) -> Decided:
+    """The victim withdraws before the link; two staff confirmed identity and free will."""
+    permit("report.withdraw", actor, kit)
+    if kit.legal in (Legal.LINKED, Legal.RELEASED):
+        raise Refused(
+            "The kit is linked: record the wish, and the prosecutor's office decides about the link."
+        )
+    needs_second(actor, second)
+    fields = {"how": order.how, "term": term_fields(term), "policy": policy_fields(policy)}
+    withdrawn = choice(kit, "report.withdrawn", actor, **fields, **_signed(second))
+    return Decided(facts=(*cancel_offers(kit, actor), withdrawn))
+
+
+def wish_withdrawal(kit: Kit, order: WishWithdrawal, actor: Actor) -> Decided:
+    """After the link the wish is recorded; only the prosecutor's office ends the link."""
+    permit("withdrawal.wish", actor, kit)
+    return Decided(facts=(choice(kit, "withdrawal.wished", actor, how=order.how),))
+
+
+def enter_order(kit: Kit, order: EnterOrder, actor: Actor, hold: str) -> Decided:
+    """A judge's order arrives: entered with its digest, and the kit is held at once."""
+    permit("order.enter", actor, kit)
+    if kit.order is not None:
+        raise Refused("An order is entered for this kit already.")
+    stated = {"digest": order.digest, "authority": order.authority, "dated": order.dated.isoformat()}
+    return Decided(
+        facts=(
+            fact(kit, "order.entered", actor, order=stated),
+            choice(kit, "hold.placed", actor, hold={"id": hold, "ground": "order"}),
+        )
+    )
+
+
+def confirm_order(kit: Kit, order: ConfirmOrder, actor: Actor, entered_by: Actor) -> Decided:
+    """A second person compares the order with what was entered, by its digest.
+
+    ``entered_by`` is the person who entered it, as that event names them.
+    """
+    permit("order.confirm", actor, kit)
+    if kit.order is None or kit.order.confirmed:
+        raise Refused("No order waits for a second person here.")
+    if kit.order.digest != order.digest:
+        raise Refused("This is not the order that was entered.", field="digest")
+    if kit.order.entered_by == actor.person:
+        raise Refused("The second signature must be another person's.")
+    stated = {
+        "digest": kit.order.digest,
+        "authority": kit.order.authority,
+        "dated": kit.order.dated.isoformat(),
+    }
+    signs = [entered_by.signs("entered")]
+    return Decided(facts=(fact(kit, "order.confirmed", actor, order=stated, **{"with": signs}),))
+
+
+def request(order: Request, officer: Actor, directory: Directory, id_: str) -> Decided:
+    """The police ask. Whatever is found, the answer is *received*.
+
+    The request protects every kit of the centre it names from disposal until the centre has answered.
+    """
+    permit("request.send", officer)
+    if directory.organisation(order.centre, "centre").kind is not OrganisationKind.CENTRE:
+        raise Refused("There is no centre {id}.", field="centre", id=order.centre)
+    naming: dict[str, Any] = {"pv": order.pv, "centre": order.centre}
+    if order.examined_on is not None:
+        naming["examined_on"] = order.examined_on.isoformat()
+    if order.kit is not None:
+        naming["kit"] = order.kit
+    asked = Fact(
+        type="request.received", subject=f"request:{id_}", who=officer.who(), fields={"naming": naming}
+    )
+    return Decided(facts=(asked,))
+
+
+def answer(order: AnswerRequest, kit: Kit | None, actor: Actor, second: Actor | None) -> Decided:
+    """Two staff looked whether a kit belongs to the request; kit and person were confirmed in person."""
+    permit("request.answer", actor)
+    if (order.how == "match") != (kit is not None):
+        raise Refused("Name the kit that matches, or say that none does.", field="kit")
+    if kit is not None:
+        permit("kit.read", actor, kit)
+        if kit.centre != actor.organisation:
+            raise NotSeen
+        if kit.legal is Legal.UNREPORTED and kit.order is None:
+            raise Refused(
+                "The victim of this kit has not reported. Without a report or an order there is no match."
+            )
+    needs_second(actor, second)
+    answered = Fact(
+        type="request.answered",
+        subject=f"request:{order.request}",
+        who=actor.who(),
+        fields={"how": order.how, **_signed(second)},
+    )
+    if kit is None:
+        return Decided(facts=(answered,))
+    matched = fact(kit, "match.confirmed", actor, request=order.request, **_signed(second))
+    return Decided(facts=(matched, answered))
+
+
+def link(kit: Kit, order: Link, coordinator: Actor, directory: Directory) -> Decided:
+    """Join the kit to a police report, notice number and prosecutor's office.
+
+    On the ground *report* two staff have confirmed that kit and person match; on the ground *order* a second
+    person has confirmed the order.
+    """
+    permit("kit.link", coordinator, kit)
+    _check_offices(directory, order.office, order.zone)
+    by_order = kit.legal is Legal.UNREPORTED and kit.order is not None
+    if by_order and not (kit.order and kit.order.confirmed):
+        raise Refused("A second person must confirm the order before the kit is linked.")
+    if not by_order and not kit.matches:
+        raise Refused("Two staff must confirm that kit and person match before the kit is linked.")
+    if order.request is not None and all(m.request != order.request for m in kit.matches):
+        raise Refused("This request was not matched with this kit.", field="request")
+    stated = {
+        "ground": "order" if by_order else "report",
+        "pv": order.pv,
+        "notice": order.notice,
+        "office": order.office,
+        "zone": order.zone,
+    }
+    fields: dict[str, Any] = {"link": stated}
+    if order.request is not None:
+        fields["request"] = order.request
+    if by_order and kit.order:
+        fields["order"] = {
+            "digest": kit.order.digest,
+            "authority": kit.order.authority,
+            "dated": kit.order.dated.isoformat(),
+        }
+    return Decided(
+        facts=(fact(kit, "kit.linked_by_order" if by_order else "kit.linked", coordinator, **fields),)
+    )
+
+
+def _check_offices(directory: Directory, office: str, zone: str | None) -> None:
+    if directory.organisation(office, "office").kind is not OrganisationKind.PROSECUTOR:
+        raise Refused("There is no prosecutor's office {id}.", field="office", id=office)
+    if zone is not None and directory.organisation(zone, "zone").kind is not OrganisationKind.POLICE:
+        raise Refused("There is no police zone {id}.", field="zone", id=zone)
+
+
+def move_link(kit: Kit, order: MoveLink, coordinator: Actor, directory: Directory) -> Decided:
+    """Another prosecutor's office takes the file over."""
+    permit("link.move", coordinator, kit)
+    _check_offices(directory, order.office, None)
+    if kit.link is None:
+        raise Refused("The kit is not linked.")
+    stated = {
+        "ground": kit.link.ground,
+        "pv": kit.link.pv,
+        "notice": order.notice,
+        "office": order.office,
+        "zone": kit.link.zone,
+    }
+    return Decided(facts=(fact(kit, "link.moved", coordinator, link=stated),))
+
+
+def link_in_error(
+    kit: Kit, order: LinkInError, actor: Actor, second: Actor | None, term: Term, policy: Policy
+) -> Decided:
+    """The wrong kit was linked: access of police and prosecutor ends at once, and offers are taken back."""
+    permit("link.error", actor, kit)
+    if kit.link is None:
+        raise Refused("The kit is not linked.")
+    needs_second(actor, second)
+    type_ = "link.in_error" if kit.link.ground == "report" else "order_link.in_error"
+    ended = fact(kit, type_, actor, reason=order.reason, **_signed(second))
+    facts = [*cancel_offers(kit, actor), ended]
+    if type_ == "order_link.in_error":
+        facts.append(_restarted(kit, actor, term, policy))
+    return Decided(facts=tuple(facts))
+
+
+def end_link(
+    kit: Kit, order: EndLink, actor: Actor, second: Actor | None, term: Term, policy: Policy
+) -> Decided:
+    """The prosecutor's office ended the link in writing: the term runs again, with its notice period."""
+    permit("link.end", actor, kit)
+    if kit.link is None:
+        raise Refused("The kit is not linked.")
+    needs_second(actor, second)
+    ended = fact(
+        kit,
+        "link.ended",
+        actor,
+        reason=order.reason,
+        documents=[{"kind": "letter_of_the_office", "digest": order.letter}],
+        **_signed(second),
+    )
+    return Decided(facts=(*cancel_offers(kit, actor), ended, _restarted(kit, actor, term, policy)))
+
+
+def _restarted(kit: Kit, actor: Actor, term: Term, policy: Policy) -> Fact:
+    return choice(kit, "term.restarted", actor, term=term_fields(term), policy=policy_fields(policy))
+
+
+def release_in_error(kit: Kit, order: ReleaseInError, actor: Actor, second: Actor | None) -> Decided:
+    """Evidence was released in error: it comes back sealed, and the link stands until it is ended itself."""
+    permit("release.error", actor, kit)
+    needs_second(actor, second)
+    return Decided(facts=(fact(kit, "release.in_error", actor, reason=order.reason, **_signed(second)),))
+
+
+def waits_for_link_since(kit: Kit, days: int, today: date) -> bool:
+    """Declared and not linked for so many days: work for people, never a restart by clock."""
+    return (
+        kit.legal is Legal.DECLARED
+        and kit.reported_at is not None
+        and (today - kit.reported_at.date()).days >= days
+    )

@@ -1,0 +1,236 @@
+"""Queries: what people and the desk ask for. Each runs in a transaction that row-level security limits."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import RowMapping, and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from custody import tables as t
+from custody.directory import Appointment, Directory, OpenPlace, Organisation
+from custody.event import Event, decode
+from custody.kit import Kit, from_document
+from custody.people import Actor, Function, OrganisationKind
+from custody.protocol import Custody, Legal, Retention, Trail
+
+PAGE: Final = 50
+
+
+async def now(connection: AsyncConnection) -> datetime:
+    """The database's clock: the only time there is."""
+    at = await connection.scalar(select(func.custody.clock()))
+    if not isinstance(at, datetime):
+        raise TypeError("the clock gave no time")
+    return at
+
+
+async def directory(connection: AsyncConnection) -> Directory:
+    """Organisations, open places and the people who hold a function today."""
+    today = (await now(connection)).date()
+    organisations = await connection.execute(
+        select(t.organisation.c.id, t.organisation.c.kind, t.organisation.c.name)
+    )
+    places = await connection.execute(select(t.place).where(t.place.c.closed_at.is_(None)))
+    return Directory(
+        organisations={
+            o.id: Organisation(id=o.id, kind=OrganisationKind(o.kind), name=o.name) for o in organisations
+        },
+        places={
+            p.id: OpenPlace(id=p.id, organisation=p.organisation, name=p.name, storage=p.storage)
+            for p in places
+        },
+        appointments=await appointments(connection, today),
+    )
+
+
+async def appointments(
+    connection: AsyncConnection, today: date, person: str | None = None
+) -> tuple[Appointment, ...]:
+    """Functions held on this day, by everybody or one person."""
+    a, p = t.appointment.c, t.person.c
+    query = (
+        select(a.person, p.name, a.function, a.organisation, a["from"], a.until)
+        .join(t.person, p.id == a.person)
+        .where(a["from"] <= today, or_(a.until.is_(None), a.until >= today))
+        .order_by(a.person, a.function)
+    )
+    if person is not None:
+        query = query.where(a.person == person)
+    return tuple(
+        Appointment(
+            person=row[0],
+            name=row[1],
+            function=Function(row[2]),
+            organisation=row[3],
+            from_=row[4],
+            until=row[5],
+        )
+        for row in await connection.execute(query)
+    )
+
+
+async def person_of(connection: AsyncConnection, issuer: str, login: str) -> str | None:
+    """The person whom this issuer knows under this login."""
+    found = await connection.scalar(
+        select(t.person.c.id).where(t.person.c.issuer == issuer, t.person.c.login == login)
+    )
+    return None if found is None else str(found)
+
+
+async def kits(connection: AsyncConnection, numbers: Sequence[str]) -> dict[str, Kit]:
+    """Those of these kits that can be seen."""
+    rows = await connection.execute(
+        select(t.kit.c.number, t.kit.c.document).where(t.kit.c.number.in_(numbers))
+    )
+    return {number: from_document(Kit, document) for number, document in rows}
+
+
+async def trail(connection: AsyncConnection, kit: str, which: Trail, after: int = 0) -> list[Event]:
+    """The events of one trail of a kit, in order, from their exact bytes."""
+    rows = await connection.execute(
+        select(t.event.c.bytes)
+        .where(t.event.c.subject == f"{which}:{kit}", t.event.c.number > after)
+        .order_by(t.event.c.number)
+    )
+    return [decode(bytes(row[0])) for row in rows]
+
+
+async def page_of_kits(
+    connection: AsyncConnection, after: str | None = None, limit: int = PAGE
+) -> tuple[list[Kit], str | None]:
+    """Kits that can be seen, newest first; answers the cursor of the next page, None at the end."""
+    k = t.kit.c
+    query = select(k.registered_at, k.number, k.document).order_by(k.registered_at.desc(), k.number)
+    if after is not None:
+        at, number = after.split("~")
+        moment = datetime.fromisoformat(at)
+        query = query.where(or_(k.registered_at < moment, and_(k.registered_at == moment, k.number > number)))
+    rows = (await connection.execute(query.limit(limit + 1))).all()
+    more = len(rows) > limit
+    shown = rows[:limit]
+    cursor = f"{shown[-1].registered_at.isoformat()}~{shown[-1].number}" if more else None
+    return [from_document(Kit, row.document) for row in shown], cursor
+
+
+# Worklists: what waits for whom. Each is a condition on the projections; row-level security does the rest.
+async def offers_to(connection: AsyncConnection, actor: Actor) -> list[RowMapping]:
+    """Packages on the way to this person's organisation, the most urgent first."""
+    p = t.package.c
+    rows = await connection.execute(
+        select(p.kit, p.package, p.due_at, p.handover, p.holder_organisation, p.storage)
+        .where(
+            p.state == Custody.IN_TRANSIT,
+            p.receiver_organisation == actor.organisation,
+            or_(p.receiver_person.is_(None), p.receiver_person == actor.person),
+        )
+        .order_by(p.due_at, p.kit, p.package)
+    )
+    return list(rows.mappings())
+
+
+async def in_hands_of(connection: AsyncConnection, actor: Actor) -> list[RowMapping]:
+    """Packages that this person answers for and that lie in no place."""
+    p = t.package.c
+    rows = await connection.execute(
+        select(p.kit, p.package, p.state, p.since, p.storage)
+        .where(
+            p.holder_person == actor.person,
+            p.place.is_(None),
+            p.state.in_([Custody.PACKED, Custody.SEALED, Custody.OPENED]),
+        )
+        .order_by(p.since)
+    )
+    return list(rows.mappings())
+
+
+async def overdue(connection: AsyncConnection, at: datetime) -> list[RowMapping]:
+    """Hand-overs that nobody accepted by their due time."""
+    p = t.package.c
+    rows = await connection.execute(
+        select(p.kit, p.package, p.due_at, p.receiver_organisation, p.holder_organisation)
+        .where(p.state == Custody.IN_TRANSIT, p.due_at <= at)
+        .order_by(p.due_at)
+    )
+    return list(rows.mappings())
+
+
+async def kits_at(
+    connection: AsyncConnection, centre: str, retention: Retention | None = None, legal: Legal | None = None
+) -> list[Kit]:
+    """Kits of a centre at one state of the term or the law."""
+    k = t.kit.c
+    query = select(k.document).where(k.centre == centre).order_by(k.term_over_at, k.number).limit(500)
+    if retention is not None:
+        query = query.where(k.retention == retention)
+    if legal is not None:
+        query = query.where(k.legal == legal)
+    return [from_document(Kit, row[0]) for row in await connection.execute(query)]
+
+
+async def open_requests(connection: AsyncConnection, centre: str) -> list[RowMapping]:
+    """Requests of the police that name this centre and wait for an answer."""
+    q = t.request.c
+    rows = await connection.execute(
+        select(q.id, q.zone, q.naming, q.received_at)
+        .where(q.centre == centre, q.answered_at.is_(None))
+        .order_by(q.received_at)
+    )
+    return list(rows.mappings())
+
+
+async def requests_of(connection: AsyncConnection, zone: str) -> list[RowMapping]:
+    """What a police zone asked, and when. Never what was found."""
+    q = t.request.c
+    rows = await connection.execute(
+        select(q.id, q.naming, q.received_at).where(q.zone == zone).order_by(q.received_at.desc()).limit(200)
+    )
+    return list(rows.mappings())
+
+
+async def proposals(connection: AsyncConnection, at: datetime) -> list[RowMapping]:
+    """Commands of this organisation that wait for a second person."""
+    p = t.proposal.c
+    rows = await connection.execute(
+        select(t.proposal).where(p.signed_at.is_(None), p.until > at).order_by(p.proposed_at)
+    )
+    return list(rows.mappings())
+
+
+async def proposal(connection: AsyncConnection, id_: str) -> RowMapping | None:
+    rows = await connection.execute(select(t.proposal).where(t.proposal.c.id == id_))
+    return rows.mappings().first()
+
+
+async def reserved(connection: AsyncConnection, centre: str) -> list[RowMapping]:
+    """Numbers set aside for an outage and not used yet."""
+    r = t.reserved_number.c
+    rows = await connection.execute(
+        select(r.number, r.reserved_at).where(r.centre == centre, r.used_at.is_(None)).order_by(r.number)
+    )
+    return list(rows.mappings())
+
+
+async def policies(connection: AsyncConnection) -> list[bytes]:
+    """The documents of all adopted retention policies, every version."""
+    rows = await connection.execute(select(t.policy.c.document).order_by(t.policy.c.id, t.policy.c.version))
+    return [bytes(row[0]) for row in rows]
+
+
+async def organisations(connection: AsyncConnection, *kinds: OrganisationKind) -> list[RowMapping]:
+    o = t.organisation.c
+    query = select(o.id, o.kind, o.name).order_by(o.name)
+    if kinds:
+        query = query.where(o.kind.in_(kinds))
+    return list((await connection.execute(query)).mappings())
+
+
+async def reads_of(connection: AsyncConnection, kit: str) -> list[Any]:
+    """Who read this kit, when and why, from the exact bytes of the access records."""
+    rows = await connection.execute(
+        select(t.access.c.bytes)
+        .where(t.access.c.kit == kit)
+        .order_by(t.access.c.recorded_at.desc())
+        .limit(200)
+    )
+    return [decode(bytes(row[0])) for row in rows]
