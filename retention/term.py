@@ -1,0 +1,269 @@
+"""The term: until when a kit is kept before a report, reckoned in the calendar of the centre.
+
+How it is reckoned (the counting of periods itself is in `retention.period`, with its source):
+
+1. The term starts on the *local* day of the examination. An examination at 23:30 UTC on 30 June took place
+   on 1 July in Brussels.
+2. `end` is the last day of the term and belongs to it whole. The term is over at `over_at`, the first instant
+   of the next local day, whatever the clocks did that night.
+3. `notice_on` is the last day on which a notice still leaves the whole notice period.
+4. Nothing makes a term shorter but the victim's own confirmed wish and a corrected age class; that both take
+   two people is a rule of the decision, not of the calendar. An extension never shortens; a withdrawn report
+   leaves at least the notice period; a correction that shortens gives a fresh notice period from its day.
+5. The end of a term destroys nothing. It makes work for people.
+
+An instant in the far future is reckoned by the summer-time rules known today; should a law change them,
+`over_at` may lie an hour off, while the days stay right.
+
+Every instant is an aware datetime; a naive one is refused. Pure: the time always comes as an argument.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final, Protocol
+
+from retention.period import Period, RetentionDataError, end_of, latest_start
+from retention.policy import AgeClass, CountedFrom, Policy
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_INSTANT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+_FARTHEST_ZONE: Final = timedelta(hours=15)
+"""No zone is farther from UTC than 14 hours; a local midnight lies within this of the UTC one."""
+
+
+class AnyTerm(Protocol):
+    """A term as the functions here read it: this module's `Term`, or the one in a kit's projection."""
+
+    @property
+    def start(self) -> date: ...
+    @property
+    def end(self) -> date: ...
+    @property
+    def notice_on(self) -> date: ...
+    @property
+    def over_at(self) -> datetime: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One agreed term. `start`, `end`, `notice_on` are local days at the centre; `over_at` is in UTC.
+
+    Raises RetentionDataError unless start <= notice_on <= end and `over_at` is, in UTC, an instant that can
+    be the first of the day after `end` somewhere on earth.
+    """
+
+    start: date
+    end: date
+    notice_on: date
+    over_at: datetime
+
+    def __post_init__(self) -> None:
+        if not self.start <= self.notice_on <= self.end:
+            raise RetentionDataError(
+                f"a term from {self.start} to {self.end} cannot have its notice on {self.notice_on}"
+            )
+        _only_aware(self.over_at)
+        if self.over_at.utcoffset() != timedelta(0):
+            raise RetentionDataError("the instant at which a term is over has to be given in UTC")
+        midnight = datetime.combine(_day_after(self.end), time(0), UTC)
+        if abs(self.over_at - midnight) > _FARTHEST_ZONE:
+            raise RetentionDataError(f"a term that ends on {self.end} cannot be over at {self.over_at}")
+
+    def plain(self) -> dict[str, str]:
+        """The term as it stands inside an event's bytes; `from_plain` reads it back.
+
+        >>> Term(start=date(2026, 1, 15), end=date(2026, 7, 15), notice_on=date(2026, 5, 16),
+        ...      over_at=datetime(2026, 7, 15, 22, tzinfo=UTC)).plain()["over_at"]
+        '2026-07-15T22:00:00.000000Z'
+        """
+        return {
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
+            "notice_on": self.notice_on.isoformat(),
+            "over_at": self.over_at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z",
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, object]) -> Term:
+        """Read what `plain` wrote: exactly the four keys, ISO 8601 dates, RFC 3339 with microseconds and Z.
+
+        Raises RetentionDataError for anything else.
+        """
+        if plain.keys() != {"start", "end", "notice_on", "over_at"}:
+            raise RetentionDataError(f"a term has start, end, notice_on and over_at, not {sorted(plain)}")
+        return cls(
+            start=_read(plain["start"], _DATE).date(),
+            end=_read(plain["end"], _DATE).date(),
+            notice_on=_read(plain["notice_on"], _DATE).date(),
+            over_at=_read(plain["over_at"], _INSTANT).replace(tzinfo=UTC),
+        )
+
+
+def agreed_term(policy: Policy, age_class: AgeClass, examined_at: datetime) -> Term:
+    """The term that an examination at `examined_at` starts under `policy`.
+
+    With six months, 60 days' notice and Brussels time: examined on 15 January 2026, kept to the end of
+    15 July 2026, notice on 16 May, over at 22:00 UTC on 15 July (midnight in summer time). Examined on
+    31 August 2026: kept to the end of 28 February 2027.
+    """
+    start = local_date(policy, examined_at)
+    return _term(policy, start, end_of(start, policy.kept(age_class)))
+
+
+def extended(term: AnyTerm, policy: Policy, asked_on: date) -> Term:
+    """The term after the victim asked, on the local day `asked_on`, for it to be extended.
+
+    Counted as the policy says: from the end of the term, or from the day of asking; never shorter than
+    before. A term that ended on 28 February and is extended by six months ends on 28 August, even where it
+    had started on a 31 August: an extension is a period of its own.
+
+    Raises RetentionDataError if `asked_on` lies before the start of the term.
+    """
+    _not_before_start(term, asked_on)
+    period = policy.extension.period
+    if policy.extension_counted_from is CountedFrom.END:
+        return _term(policy, term.start, end_of(max(term.end, asked_on), period))
+    return _term(policy, term.start, max(term.end, end_of(asked_on, period)))
+
+
+def after_withdrawal(term: AnyTerm, policy: Policy, at: datetime) -> Term:
+    """The term that runs again after a declared report was withdrawn at `at`.
+
+    `term` is the one that the report stopped. It keeps its end where at least the notice period is left
+    after the day of withdrawal; otherwise it ends when that period does. The days between report and
+    withdrawal are not added: a term that still has years to go does not change.
+
+    Raises RetentionDataError if `at` lies before the start of the term.
+    """
+    today = local_date(policy, at)
+    _not_before_start(term, today)
+    return _term(policy, term.start, max(term.end, end_of(today, policy.notice.period)))
+
+
+def corrected(term: AnyTerm, policy: Policy, *, was: AgeClass, now: AgeClass, at: datetime) -> Term:
+    """The term after the age class, recorded as `was`, was corrected at `at` to `now`.
+
+    `policy` is the one under which the term was agreed. What extensions had added beyond the agreed end
+    stays added, day for day. A correction that lengthens takes effect as it is. One that shortens leaves at
+    least a fresh notice period from the day of the correction: a minor examined in 2024 and found in 2026 to
+    have been adult keeps the kit for 60 days more, though six months are long over.
+
+    The caller compares `end` before and after: a shorter one takes two people.
+
+    Raises RetentionDataError if both classes are the same, or `at` lies before the start of the term.
+    """
+    if was is now:
+        raise RetentionDataError(f"the age class is {now} already: there is nothing to correct")
+    today = local_date(policy, at)
+    _not_before_start(term, today)
+    added = max(timedelta(0), term.end - end_of(term.start, policy.kept(was)))
+    end = end_of(term.start, policy.kept(now)) + added
+    if end < term.end:
+        end = max(end, end_of(today, policy.notice.period))
+    return _term(policy, term.start, end)
+
+
+def brought_forward(term: AnyTerm, policy: Policy, confirmed_at: datetime) -> Term:
+    """The term once the cooling-off of an early destruction, confirmed at `confirmed_at`, is over.
+
+    It ends on the last day of the cooling-off, or where it would have ended anyway if that comes first
+    (Scotland: SSI 2022/89). A notice not yet due is not owed any more: the victim asked.
+
+    Raises RetentionDataError if `confirmed_at` lies before the start of the term.
+    """
+    today = local_date(policy, confirmed_at)
+    _not_before_start(term, today)
+    end = min(term.end, end_of(today, policy.cooling_off.period))
+    notice_on = min(term.notice_on, end)
+    return Term(start=term.start, end=end, notice_on=notice_on, over_at=over_after(policy, end))
+
+
+def notice_due(term: AnyTerm, policy: Policy, at: datetime) -> bool:
+    """Whether, at the centre, the day of notice has come; stays true afterwards, also past the end."""
+    return local_date(policy, at) >= term.notice_on
+
+
+def is_over(term: AnyTerm, at: datetime) -> bool:
+    """Whether the last day of the term is past. The instant `over_at` itself is past the term."""
+    _only_aware(at)
+    return at >= term.over_at
+
+
+def cooling_off_until(policy: Policy, confirmed_at: datetime) -> datetime:
+    """Until when (UTC, not included) a confirmed wish for early destruction can still be taken back freely.
+
+    The day of confirmation is not counted: confirmed on 1 March with 30 days, it ends with the last hour of
+    31 March.
+    """
+    return _over_after(policy, confirmed_at, policy.cooling_off.period)
+
+
+def contest_over_at(policy: Policy, disposed_at: datetime) -> datetime:
+    """When (UTC) the time for contesting a disposal is over, and the kit's data key is to be destroyed."""
+    return _over_after(policy, disposed_at, policy.contest.period)
+
+
+def unlinked_work_at(policy: Policy, declared_at: datetime) -> datetime:
+    """When (UTC) a report declared at `declared_at` and still not linked becomes work for a person."""
+    return _over_after(policy, declared_at, policy.unlinked.period)
+
+
+def local_date(policy: Policy, at: datetime) -> date:
+    """The day on the calendar of the centre at the instant `at`; a naive `at` raises RetentionDataError."""
+    _only_aware(at)
+    try:
+        return at.astimezone(policy.zone).date()
+    except OverflowError as beyond:
+        raise RetentionDataError(f"{at} lies outside the calendar") from beyond
+
+
+def over_after(policy: Policy, end: date) -> datetime:
+    """The first instant (UTC) of the local day after `end`.
+
+    Where the clocks go forward at midnight, the day begins at one o'clock local time; where midnight comes
+    twice, the first one counts.
+    """
+    midnight = datetime.combine(_day_after(end), time(0), policy.zone)  # fold=0: the earlier offset of both
+    try:
+        return midnight.astimezone(UTC)
+    except OverflowError as beyond:
+        raise RetentionDataError(f"{end} lies outside the calendar") from beyond
+
+
+def _term(policy: Policy, start: date, end: date) -> Term:
+    # never before the start: no policy exists whose notice does not fit into its terms and extensions
+    notice_on = latest_start(end, policy.notice.period)
+    return Term(start=start, end=end, notice_on=notice_on, over_at=over_after(policy, end))
+
+
+def _over_after(policy: Policy, event: datetime, period: Period) -> datetime:
+    return over_after(policy, end_of(local_date(policy, event), period))
+
+
+def _day_after(day: date) -> date:
+    return end_of(day, Period(days=1))
+
+
+def _not_before_start(term: AnyTerm, day: date) -> None:
+    if isinstance(day, datetime) or day < term.start:
+        raise RetentionDataError(f"{day} is not a day on or after the start of the term, {term.start}")
+
+
+def _only_aware(at: datetime) -> None:
+    if at.utcoffset() is None:
+        raise RetentionDataError(f"{at} names no time zone: only instants with one are accepted")
+
+
+def _read(value: object, form: re.Pattern[str]) -> datetime:
+    try:
+        if not isinstance(value, str) or form.fullmatch(value) is None:
+            raise ValueError(value)
+        return datetime.fromisoformat(value)
+    except ValueError as fault:
+        raise RetentionDataError(
+            f"{value!r} is not written as a term writes its days and instants"
+        ) from fault
