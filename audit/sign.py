@@ -1,0 +1,207 @@
+"""Signing checkpoints: a step of its own, after integration, that trusts neither the database nor itself.
+
+The rules:
+
+1. The last signed note lies beside the key, outside the database. Without it nothing is signed;
+   `initialise` writes the first one, of the empty log, and only where nothing was ever signed.
+2. Every step begins with that file: its signature must be our own key's.
+3. The database must hold exactly what was signed: a smaller log is `Rewound`, another log `Inconsistent`,
+   later checkpoints than the file knows are `NoteBehind`. Nothing is signed then.
+4. The consistency proof from the last signed tree to the present one is made out of the tiles **and
+   verified**; then the note is signed.
+5. In this order: the file, the row, the publication. A crash in between leaves the file ahead; `check`
+   restores the row from it. No size ever has two notes.
+6. After anything whose outcome is unknown the signer refuses (`Unchecked`) until `check` has looked.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from audit import checkpoint, log, merkle, tables
+from audit.checkpoint import Checkpoint
+from audit.keybox import Keybox
+from audit.merkle import EMPTY_ROOT, InvalidProof
+from audit.note import NotSigned
+from audit.text import Malformed
+
+Publish = Callable[[bytes], Awaitable[None]]
+"""Takes a signed note out into the world; may be called again with a note it has already seen."""
+
+
+class CannotSign(Exception):
+    """Nothing is signed, and why."""
+
+
+class NotInitialised(CannotSign):
+    """There is no last signed note beside the key."""
+
+
+class Unchecked(CannotSign):
+    """It is not known whether the last step came through; `Signer.check` finds out."""
+
+
+class ForeignNote(CannotSign):
+    """The note beside the key is not one that this key signed for this log."""
+
+
+class Rewound(CannotSign):
+    """The database holds fewer leaves (`found`) than were signed (`signed`)."""
+
+    def __init__(self, name: str, signed: int, found: int) -> None:
+        super().__init__(
+            f"The database holds {found} leaves of the log {name}, but {signed} were signed: it was taken "
+            "back to an earlier point in time. Nothing is signed. Bring back the newer database, or recover."
+        )
+        self.signed, self.found = signed, found
+
+
+class NoteBehind(CannotSign):
+    """The database holds a signed checkpoint (`found`) beyond the note beside the key (`signed`)."""
+
+    def __init__(self, name: str, signed: int, found: int) -> None:
+        super().__init__(
+            f"The last signed note beside the key of the log {name} is of {signed} leaves, but the database "
+            f"holds a checkpoint of {found}: the note is an old copy, or another signer has been at work. "
+            "Nothing is signed. Bring back the note that was signed last."
+        )
+        self.signed, self.found = signed, found
+
+
+class Inconsistent(CannotSign):
+    """The database's log of `found` leaves does not continue the log of `signed` leaves that was signed."""
+
+    def __init__(self, name: str, signed: int, found: int, why: object) -> None:
+        super().__init__(
+            f"The log {name} in the database ({found} leaves) does not continue the one that was signed "
+            f"({signed} leaves): {why}. Nothing is signed."
+        )
+        self.signed, self.found = signed, found
+
+
+async def initialise(engine: AsyncEngine, name: str, box: Keybox) -> Checkpoint:
+    """Sign the empty log `name` and lay its note beside the key: the beginning of everything signed later.
+
+    A note of this key that is there already is left as it is and returned, so this may be repeated after a
+    crash. Raises `CannotSign` when the database holds checkpoints of this log: then the note is not new but
+    lost, and only its copy can go on.
+    """
+    if box.last_note() is not None:
+        return _last(name, box)[0]
+    async with engine.connect() as connection:
+        if await log.signed_size(connection, name) is not None:
+            raise CannotSign(
+                f"Checkpoints of the log {name} were signed before, but the last signed note is not at "
+                f"{box.note_path}. Bring it back from its copy; a new start could contradict what was signed."
+            )
+    first = Checkpoint(box.key.name, 0, EMPTY_ROOT)
+    await asyncio.to_thread(box.keep, checkpoint.sign(first, box.key).written())
+    return first
+
+
+@dataclass(slots=True)
+class Signer:
+    """Signs the log `name` with the key in the open `box`; refuses until `check` has been called.
+
+    `publish` is called with each note after its row is committed; without it the row is the publication.
+    """
+
+    name: str
+    box: Keybox
+    publish: Publish | None = None
+    _checked: bool = field(default=False, init=False)
+
+    async def check(self, engine: AsyncEngine) -> Checkpoint:
+        """Find out where the last step ended, and finish it: the row restored, the note published.
+
+        Returns the last signed checkpoint. Raises `CannotSign` for anything that does not fit.
+        """
+        self._checked = False
+        last, note = _last(self.name, self.box)
+        # The file was read, but a write that failed half-way may not have reached the disk.
+        await asyncio.to_thread(self.box.keep, note)
+        async with engine.begin() as transaction:
+            present = await self._present(transaction, last)
+            row = await _row(transaction, self.name, last.size)
+            if row is None:
+                await _insert(transaction, self.name, last, note)
+            elif row != note:
+                why = "the checkpoint stored for that size is not the note that was signed"
+                raise Inconsistent(self.name, last.size, present.size, why)
+        await self._publish(note)
+        self._checked = True
+        return last
+
+    async def sign(self, engine: AsyncEngine) -> Checkpoint | None:
+        """Sign the log as it is now, if it grew since the last time; None if not.
+
+        Raises `Unchecked` before the first `check` and after any step that was interrupted; `CannotSign`
+        when the log does not continue what was signed; `tile.MissingTile` when its tiles are damaged.
+        """
+        if not self._checked:
+            raise Unchecked(
+                f"It is not known whether the last step of the signer of {self.name} came through."
+            )
+        last, note = _last(self.name, self.box)
+        async with engine.connect() as connection:
+            present = await self._present(connection, last)
+            if await _row(connection, self.name, last.size) != note:
+                self._checked = False
+                raise Unchecked(f"The last signed note of {self.name} is not in the database.")
+        if present.size == last.size:
+            return None
+        new = checkpoint.sign(present, self.box.key).written()
+        self._checked = False
+        await asyncio.to_thread(self.box.keep, new)
+        async with engine.begin() as transaction:
+            await _insert(transaction, self.name, present, new)
+        await self._publish(new)
+        self._checked = True
+        return present
+
+    async def _present(self, connection: AsyncConnection, last: Checkpoint) -> Checkpoint:
+        """The log as the database holds it, shown to continue the `last` signed one (rules 3 and 4)."""
+        found = await log.size(connection, self.name)
+        if found < last.size:
+            raise Rewound(self.name, last.size, found)
+        stored = await log.signed_size(connection, self.name)
+        if stored is not None and stored > last.size:
+            raise NoteBehind(self.name, last.size, stored)
+        proof = await log.prove_consistency(connection, self.name, last.size, found)
+        try:
+            merkle.verify_consistency(last.size, last.root, found, proof.new_root, proof.hashes)
+        except InvalidProof as wrong:
+            raise Inconsistent(self.name, last.size, found, wrong) from wrong
+        return Checkpoint(last.origin, found, proof.new_root)
+
+    async def _publish(self, note: bytes) -> None:
+        if self.publish is not None:
+            await self.publish(note)
+
+
+def _last(name: str, box: Keybox) -> tuple[Checkpoint, bytes]:
+    """The last signed checkpoint and its note, out of the file, by our own key (rules 1 and 2)."""
+    note = box.last_note()
+    if note is None:
+        raise NotInitialised(
+            f"There is no last signed note of the log {name} at {box.note_path}. For a new log, initialise "
+            "the signer; for one that was signed before, bring the note back from its copy."
+        )
+    try:
+        return checkpoint.open_note(note, box.key.verifier), note
+    except (Malformed, NotSigned) as wrong:
+        raise ForeignNote(f"{box.note_path} is not a note that this key signed: {wrong}.") from wrong
+
+
+async def _row(connection: AsyncConnection, name: str, size: int) -> bytes | None:
+    columns = tables.checkpoint.c
+    found = await connection.scalar(select(columns.note).where(columns.log == name, columns.size == size))
+    return None if found is None else str(found).encode()
+
+
+async def _insert(connection: AsyncConnection, name: str, stated: Checkpoint, note: bytes) -> None:
+    row = {"log": name, "size": stated.size, "root": stated.root, "note": note.decode()}
+    await connection.execute(insert(tables.checkpoint).values(row))

@@ -1,0 +1,381 @@
+"""The signer: what it signs, what it refuses, and where it goes on after a crash at any write."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from audit import checkpoint, log, sign
+from audit.checkpoint import Checkpoint
+from audit.keybox import BoxRefused, Keybox, create_key, note_path, open_box
+from audit.merkle import EMPTY_ROOT
+from audit.note import Note, SigningKey
+from audit.sign import Signer
+from audit.text import Malformed
+from audit.verify import Earlier, verify
+from tests.audit.whole_log import checkpoints, digests, grow, leaves
+from tests.conftest import Database, Engines
+
+ORIGIN = "custody.example/events"
+
+
+class PowerCut(OSError):
+    """What a test raises where the machine is imagined to fail."""
+
+
+@pytest.fixture
+def key_path(tmp_path: Path) -> Path:
+    path = tmp_path / "signer" / "events.key"
+    create_key(path, ORIGIN)
+    return path
+
+
+@pytest.fixture
+def box(key_path: Path) -> Iterator[Keybox]:
+    with open_box(key_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def signer(engines: Engines, box: Keybox) -> Signer:
+    """A signer at work: initialised and checked, over a log of 3 leaves, of which it has signed 3."""
+    await sign.initialise(engines.clerk, "events", box)
+    made = Signer("events", box)
+    await made.check(engines.clerk)
+    await grow(engines.superuser, engines.clerk, digests(0, 3))
+    assert await made.sign(engines.clerk) is not None
+    return made
+
+
+def test_a_key_is_made_once_readable_only_by_its_owner_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "signer" / "events.key"
+    verifier = create_key(path, ORIGIN)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert [file.name for file in path.parent.iterdir()] == ["events.key"]
+    with open_box(path) as box:
+        assert box.key.verifier == verifier
+    before = path.read_bytes()
+    with pytest.raises(BoxRefused, match="never overwritten"):
+        create_key(path, ORIGIN)
+    assert path.read_bytes() == before
+
+
+def test_no_new_key_is_made_beside_the_note_of_a_lost_one(key_path: Path) -> None:
+    note_path(key_path).write_bytes(b"a note")
+    key_path.unlink()
+    with pytest.raises(BoxRefused, match="Bring the key back"):
+        create_key(key_path, ORIGIN)
+
+
+def test_a_key_that_others_can_read_is_refused(key_path: Path) -> None:
+    key_path.chmod(0o640)
+    with pytest.raises(BoxRefused, match="can be read by others"), open_box(key_path):
+        pytest.fail("the box was opened")
+
+
+def test_a_missing_or_broken_key_is_refused(tmp_path: Path, key_path: Path) -> None:
+    with pytest.raises(BoxRefused, match="no signing key"), open_box(tmp_path / "none.key"):
+        pytest.fail("the box was opened")
+    key_path.write_text("not a key\n")
+    with pytest.raises(Malformed), open_box(key_path):
+        pytest.fail("the box was opened")
+
+
+def test_a_second_signer_with_the_same_key_is_kept_out_until_the_first_has_ended(key_path: Path) -> None:
+    with open_box(key_path), pytest.raises(BoxRefused, match="Another signer"), open_box(key_path):
+        pytest.fail("the box was opened twice")
+    with open_box(key_path):
+        pass
+
+
+@pytest.mark.anyio
+async def test_without_the_last_note_nothing_is_signed(engines: Engines, box: Keybox) -> None:
+    await grow(engines.superuser, engines.clerk, digests(0, 3))
+    with pytest.raises(sign.NotInitialised):
+        await Signer("events", box).check(engines.clerk)
+    with pytest.raises(sign.Unchecked):
+        await Signer("events", box).sign(engines.clerk)
+    assert await checkpoints(engines.auditor, box.key.verifier) == []
+
+
+@pytest.mark.anyio
+async def test_the_first_note_is_of_the_empty_log_and_is_made_once(engines: Engines, box: Keybox) -> None:
+    first = await sign.initialise(engines.clerk, "events", box)
+    assert (first.size, first.root) == (0, EMPTY_ROOT)
+    before = box.last_note()
+    assert await sign.initialise(engines.clerk, "events", box) == first
+    assert box.last_note() == before
+
+
+@pytest.mark.anyio
+async def test_a_lost_note_is_not_replaced_by_a_new_beginning(engines: Engines, signer: Signer) -> None:
+    signer.box.note_path.unlink()
+    with pytest.raises(sign.NotInitialised):
+        await signer.sign(engines.clerk)
+    with pytest.raises(sign.CannotSign, match="Bring it back from its copy"):
+        await sign.initialise(engines.clerk, "events", signer.box)
+    assert not signer.box.note_path.exists()
+
+
+@pytest.mark.anyio
+async def test_a_grown_log_is_signed_once_and_published_after_its_row(
+    engines: Engines, signer: Signer
+) -> None:
+    published: list[bytes] = []
+
+    async def publish(note: bytes) -> None:
+        async with engines.service.connect() as connection:
+            assert await log.last_checkpoint(connection, "events") == note
+        assert signer.box.last_note() == note
+        published.append(note)
+
+    signer.publish = publish
+    await grow(engines.superuser, engines.clerk, digests(3, 300))
+    signed = await signer.sign(engines.clerk)
+    assert signed is not None
+    assert signed.size == 300
+    assert await signer.sign(engines.clerk) is None
+    assert [checkpoint.open_note(note, signer.box.key.verifier) for note in published] == [signed]
+    assert await checkpoints(engines.auditor, signer.box.key.verifier) == [0, 3, 300]
+
+
+@pytest.mark.anyio
+async def test_what_was_signed_is_proved_offline_with_nothing_but_the_public_key(
+    engines: Engines, signer: Signer
+) -> None:
+    async with engines.service.connect() as connection:
+        earlier = await log.last_checkpoint(connection, "events")
+    await grow(engines.superuser, engines.clerk, digests(3, 300))
+    await signer.sign(engines.clerk)
+    await grow(engines.superuser, engines.clerk, digests(300, 310))  # not yet signed
+    async with engines.service.connect() as connection:
+        proofs = await log.prove(connection, "events", [*digests(0, 20), *digests(300, 301)])
+        note = await log.last_checkpoint(connection, "events")
+        growth = await log.prove_consistency(connection, "events", 3, 300)
+    assert sorted(proofs) == sorted(digests(0, 20))
+    assert note is not None
+    assert earlier is not None
+
+    verdict = verify(
+        signer.box.key.verifier.written(),
+        note,
+        [(digest, proof.written()) for digest, proof in proofs.items()],
+        Earlier(note=earlier, hashes=growth.hashes),
+    )
+    assert verdict.holds
+    assert len(verdict.findings) == 5
+
+
+@pytest.mark.anyio
+async def test_a_note_by_another_key_or_of_another_kind_is_not_gone_on_from(
+    engines: Engines, signer: Signer
+) -> None:
+    forger = SigningKey(ORIGIN, bytes(32))
+    text = Checkpoint(ORIGIN, 0, EMPTY_ROOT).text()
+    for planted in (Note(text, (forger.sign(text),)).written(), b"", b"not a note"):
+        signer.box.note_path.write_bytes(planted)
+        with pytest.raises(sign.ForeignNote):
+            await signer.check(engines.clerk)
+
+
+@pytest.mark.anyio
+async def test_the_note_is_read_again_at_every_step(engines: Engines, signer: Signer) -> None:
+    signer.box.note_path.write_bytes(b"not a note")
+    with pytest.raises(sign.ForeignNote):
+        await signer.sign(engines.clerk)
+
+
+@pytest.mark.anyio
+async def test_a_database_taken_back_in_time_is_reported_with_both_sizes_and_nothing_is_signed(
+    engines: Engines, box: Keybox, database: Database
+) -> None:
+    await sign.initialise(engines.clerk, "events", box)
+    await grow(engines.superuser, engines.clerk, digests(0, 5))
+    ahead = Checkpoint(ORIGIN, 9, bytes(range(32)))
+    box.keep(checkpoint.sign(ahead, box.key).written())
+    signer = Signer("events", box)
+    with pytest.raises(sign.Rewound) as refused:
+        await signer.check(engines.clerk)
+    assert (refused.value.signed, refused.value.found) == (9, 5)
+    assert "5 leaves" in str(refused.value)
+    assert "9 were signed" in str(refused.value)
+    assert await checkpoints(engines.auditor, box.key.verifier) == []
+
+
+@pytest.mark.anyio
+async def test_a_log_that_grew_again_differently_after_being_taken_back_is_refused(
+    engines: Engines, box: Keybox
+) -> None:
+    await grow(engines.superuser, engines.clerk, digests(0, 9))
+    signed_elsewhere = Checkpoint(ORIGIN, 5, bytes(range(32)))
+    box.keep(checkpoint.sign(signed_elsewhere, box.key).written())
+    with pytest.raises(sign.Inconsistent) as refused:
+        await Signer("events", box).check(engines.clerk)
+    assert (refused.value.signed, refused.value.found) == (5, 9)
+
+
+@pytest.mark.anyio
+async def test_an_old_copy_of_the_note_is_noticed(engines: Engines, signer: Signer) -> None:
+    old = signer.box.last_note()
+    assert old is not None
+    await grow(engines.superuser, engines.clerk, digests(3, 8))
+    await signer.sign(engines.clerk)
+    signer.box.keep(old)
+    await grow(engines.superuser, engines.clerk, digests(8, 9))
+    for attempt in (signer.sign, signer.check):
+        with pytest.raises(sign.NoteBehind) as refused:
+            await attempt(engines.clerk)
+        assert (refused.value.signed, refused.value.found) == (3, 8)
+
+
+@pytest.mark.anyio
+async def test_a_stored_checkpoint_that_is_not_the_one_signed_is_noticed(
+    engines: Engines, box: Keybox, database: Database
+) -> None:
+    await sign.initialise(engines.clerk, "events", box)
+    with database.connect("superuser") as connection:
+        connection.execute(
+            "INSERT INTO audit.checkpoint VALUES ('events', 0, %s, 'a note that nobody signed')", [EMPTY_ROOT]
+        )
+    with pytest.raises(sign.Inconsistent, match="not the note that was signed"):
+        await Signer("events", box).check(engines.clerk)
+
+
+# Every write of a signing step, in order. Lost: it fails before anything happened. Persisted: it happens and
+# the signer is told that it failed.
+WRITES = ["open", "fsync of the note", "rename", "fsync of the folder", "row", "commit", "publication"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("outcome", ["lost", "persisted"])
+@pytest.mark.parametrize("write", WRITES)
+async def test_after_a_crash_at_any_write_nothing_is_signed_until_checked_and_the_log_is_whole(
+    engines: Engines,
+    database: Database,
+    signer: Signer,
+    monkeypatch: pytest.MonkeyPatch,
+    write: str,
+    outcome: str,
+) -> None:
+    verifier = signer.box.key.verifier
+    published: set[bytes] = set()
+    await grow(engines.superuser, engines.clerk, digests(3, 300))
+    failing = create_async_engine(database.url("clerk"))
+    with monkeypatch.context() as patch:
+        fail_once(patch, failing, signer, published, write, outcome)
+        with pytest.raises(PowerCut):
+            await signer.sign(failing)
+    await failing.dispose()
+    with pytest.raises(sign.Unchecked):
+        await signer.sign(engines.clerk)
+
+    # The same process goes on after a check; a new process begins with one.
+    assert len(await leaves(engines.auditor)) == 300
+    signer.publish = recorder(published)
+    last = await signer.check(engines.clerk)
+    assert last.size in (3, 300)
+    assert published >= {signer.box.last_note()}
+    sizes = await checkpoints(engines.auditor, verifier)
+    assert sizes in ([0, 3], [0, 3, 300])
+    assert sizes[-1] == last.size
+
+    await grow(engines.superuser, engines.clerk, digests(300, 310))
+    signed = await signer.sign(engines.clerk)
+    assert signed is not None
+    assert signed.size == 310
+    assert (await checkpoints(engines.auditor, verifier))[-1] == 310
+    states = {open_checkpoint.size: open_checkpoint for open_checkpoint in opened(published, signer)}
+    assert len(states) == len(published), "one size was published with two notes"
+
+
+def opened(published: set[bytes], signer: Signer) -> list[Checkpoint]:
+    return [checkpoint.open_note(note, signer.box.key.verifier) for note in published]
+
+
+def recorder(published: set[bytes]) -> sign.Publish:
+    async def publish(note: bytes) -> None:
+        published.add(note)
+
+    return publish
+
+
+def fail_once(
+    patch: pytest.MonkeyPatch,
+    engine: AsyncEngine,
+    signer: Signer,
+    published: set[bytes],
+    write: str,
+    outcome: str,
+) -> None:
+    """Make one write of the signing step fail, in the operating system's calls or the engine's events."""
+    signer.publish = recorder(published)
+
+    def failing(call: Callable[..., Any], turn: int = 1) -> Callable[..., Any]:
+        turns = 0
+
+        def wrapper(*args: Any, **options: Any) -> Any:
+            nonlocal turns
+            turns += 1
+            if turns == turn and outcome == "lost":
+                raise PowerCut
+            result = call(*args, **options)
+            if turns == turn:
+                raise PowerCut
+            return result
+
+        return wrapper
+
+    def at_row(connection: Connection, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("INSERT INTO audit.checkpoint"):
+            raise PowerCut
+
+    def at_commit(connection: Connection) -> None:
+        if outcome == "persisted":
+            connection.connection.dbapi_connection.commit()  # type: ignore[union-attr]
+        raise PowerCut
+
+    async def publication(note: bytes) -> None:
+        if outcome == "persisted":
+            published.add(note)
+        raise PowerCut
+
+    if write == "open":
+        patch.setattr(os, "open", failing(os.open))
+    elif write == "fsync of the note":
+        patch.setattr(os, "fsync", failing(os.fsync))
+    elif write == "rename":
+        patch.setattr(os, "replace", failing(os.replace))
+    elif write == "fsync of the folder":
+        patch.setattr(os, "fsync", failing(os.fsync, turn=2))
+    elif write == "row":
+        moment = "before_cursor_execute" if outcome == "lost" else "after_cursor_execute"
+        event.listen(engine.sync_engine, moment, at_row)
+    elif write == "commit":
+        event.listen(engine.sync_engine, "commit", at_commit)
+    else:
+        signer.publish = publication
+
+
+@pytest.mark.anyio
+async def test_a_row_missing_after_a_crash_is_restored_from_the_file_byte_for_byte(
+    engines: Engines, signer: Signer
+) -> None:
+    await grow(engines.superuser, engines.clerk, digests(3, 7))
+    async with engines.clerk.connect() as connection:
+        proof = await log.prove_consistency(connection, "events", 3, 7)
+    note = checkpoint.sign(Checkpoint(ORIGIN, 7, proof.new_root), signer.box.key)
+    cosigned = Note(
+        note.text, (*note.signatures, note.signatures[0])
+    ).written()  # bytes that signing never gives
+    signer.box.keep(cosigned)  # the crash came after the file, before the row
+
+    with pytest.raises(sign.Unchecked, match="not in the database"):
+        await signer.sign(engines.clerk)
+    assert (await signer.check(engines.clerk)).size == 7
+    async with engines.service.connect() as connection:
+        assert await log.last_checkpoint(connection, "events") == cosigned
