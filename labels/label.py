@@ -31,7 +31,8 @@ _QR_AT: Final = (3.0, 3.0)
 _QR_SIDE: Final = 20.0
 _TEXT_AT: Final = 26.5  # right of the code's quiet zone
 _TEXT_WIDE: Final = WIDTH - _TEXT_AT - _EDGE
-_BLOCK_AT: Final = 41.0
+_BLOCK_AT: Final = 43.0
+_CODE_WIDE: Final = 38.0  # of the code in full; the rest of its line is for the serial
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +61,18 @@ class Label:
 def label_drawing(label: Label) -> Drawing:
     """The label, 57 x 32 mm; raises `TextRefused` for words that cannot be printed on it."""
     marks: list[Mark] = [Symbol(*_QR_AT, _QR_SIDE, qr_code(label.address))]
-    for row, group in enumerate(written(label.code.kit).split("-")):
-        marks.append(Line(_TEXT_AT, 7.0 + 5.6 * row, group, 18, Weight.BOLD))
+    groups = written(label.code.kit).split("-")
+    room = _BLOCK_AT - _TEXT_AT - 1
+    points = min(fitting_points(group, Weight.BOLD, 18, room) for group in groups)  # M and W are wide
+    marks += [Line(_TEXT_AT, 7.0 + 5.6 * row, group, points, Weight.BOLD) for row, group in enumerate(groups)]
     marks += _part_block(label)
     part_points = fitting_points(label.part, Weight.BOLD, 13, _TEXT_WIDE)
     marks.append(Line(_TEXT_AT, 22.9, label.part, part_points, Weight.BOLD))
     if label.storage:
         marks += _black_bar(_TEXT_AT, 24.1, _TEXT_WIDE, 3.9, label.storage, 10)
-    marks.append(Line(_QR_AT[0], 30.7, label.code.written, 8.5, Weight.BOLD))
-    room = WIDTH - _EDGE - _QR_AT[0] - width(label.code.written, Weight.BOLD, 8.5) - 1
+    code_points = fitting_points(label.code.written, Weight.BOLD, 8.5, _CODE_WIDE)
+    marks.append(Line(_QR_AT[0], 30.7, label.code.written, code_points, Weight.BOLD))
+    room = WIDTH - _EDGE - _QR_AT[0] - width(label.code.written, Weight.BOLD, code_points) - 1
     serial_points = fitting_points(label.serial, Weight.REGULAR, 8, room)
     marks.append(right_aligned(WIDTH - _EDGE, 30.7, label.serial, serial_points))
     return Drawing(WIDTH, HEIGHT, tuple(marks), label.code.written)

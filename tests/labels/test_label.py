@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import zxingcpp
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 from playwright.sync_api import sync_playwright
 
 from custody.number import LabelCode, issue, item, next_serial, package, parse_scan
-from labels.drawing import Line, Symbol, svg
+from labels.drawing import Box, Line, Symbol, svg
 from labels.label import (
     PER_SHEET,
     Label,
@@ -28,7 +28,7 @@ from labels.label import (
     sheet_drawings,
 )
 from labels.qr import QUIET_ZONE, qr_code
-from labels.typeface import TextRefused
+from labels.typeface import TextRefused, width
 from tests.labels.samples import ALL, CREATED, KIT_LABEL, NUMBER, PACKAGES, SERVICE, label
 from tests.labels.scanners import pdf_pages, pdf_texts, read_by_zbar, read_by_zxing
 
@@ -220,6 +220,30 @@ def test_a_word_that_cannot_be_printed_is_refused_and_never_becomes_an_empty_box
 def test_words_are_escaped_in_the_svg() -> None:
     drawing = dataclasses.replace(label_drawing(SAMPLE), name="<script>&")
     assert "<title>&lt;script&gt;&amp;</title>" in svg(drawing)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(min_size=7, max_size=7), st.integers(1, 99), st.integers(0, 9000))
+@example(bytes.fromhex("a729ca729ca700"), 99, 9000)  # MWMW-… : the widest letters
+def test_no_words_on_a_label_run_over_its_edge_or_over_each_other(
+    drawn: bytes, number: int, after: int
+) -> None:
+    kit = issue(drawn)
+    if kit is None:
+        return
+    part = package(number)
+    code = LabelCode(kit, part, next_serial(kit, part, after))
+    made = label_drawing(
+        Label(code, SERVICE, f"package {number}", "dry at room temperature", f"label {code.serial}")
+    )
+    lines = [mark for mark in made.marks if isinstance(mark, Line)]
+    block = max((mark for mark in made.marks if isinstance(mark, Box)), key=lambda box: box.height)
+    ends = {line.text: line.x + width(line.text, line.weight, line.points) for line in lines}
+    assert max(ends.values()) <= made.width - 2.4
+    for group in code.written.split("-")[:3]:
+        assert ends[group] < block.x
+    (serial,) = [line for line in lines if line.text.startswith("label ")]
+    assert ends[code.written] < serial.x
 
 
 @settings(max_examples=25, deadline=None)
