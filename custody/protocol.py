@@ -166,7 +166,7 @@ CUSTODY_STEPS: Final[Mapping[str, Step]] = {
         custody={C.IN_TRANSIT: C.IN_TRANSIT},
     ),
     "handover.accepted": _custody(
-        "the receiver accepts the packages", "packages handover", custody={C.IN_TRANSIT: C.SEALED}
+        "the receiver accepts the packages", "packages handover counterpart", custody={C.IN_TRANSIT: C.SEALED}
     ),
     "handover.refused": _custody(
         "the receiver refuses the packages",

@@ -1,0 +1,238 @@
+"""The people and places of the stories: visibly invented, and the same in every test."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import NullPool
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from custody import reading
+from custody.commands import Agreement, NewItem, NewPackage, PackageRef, Register
+from custody.directory import Directory
+from custody.event import Fact
+from custody.items import TYPES
+from custody.kit import Kit, Policy, Term
+from custody.ledger import Command, Decide, Decided, Ledger, Receipt, Seen
+from custody.number import RANDOM_BYTES, issue
+from custody.people import CLOCK, Actor, Function
+from custody.registering import register
+
+CENTRE, OTHER_CENTRE = "zsg-sterrenberg", "zsg-maanhoek"
+ZONE, OFFICE, LAB = "pz-morgenland", "parket-avondland", "lab-zevenster"
+
+NURSE = Actor(function=Function.NURSE, person="nora", name="Nora Nachtwacht", organisation=CENTRE)
+NURSE_2 = Actor(function=Function.NURSE, person="nils", name="Nils Nevel", organisation=CENTRE)
+CUSTODIAN = Actor(function=Function.CUSTODIAN, person="casper", name="Casper Kluis", organisation=CENTRE)
+CUSTODIAN_2 = Actor(function=Function.CUSTODIAN, person="cleo", name="Cleo Kast", organisation=CENTRE)
+COORDINATOR = Actor(
+    function=Function.COORDINATOR, person="coraline", name="Coraline Kompas", organisation=CENTRE
+)
+OTHER_NURSE = Actor(function=Function.NURSE, person="mira", name="Mira Maan", organisation=OTHER_CENTRE)
+OFFICER = Actor(function=Function.OFFICER, person="oscar", name="Oscar Ochtend", organisation=ZONE)
+MAGISTRATE = Actor(function=Function.MAGISTRATE, person="magda", name="Magda Middag", organisation=OFFICE)
+ANALYST = Actor(function=Function.ANALYST, person="ana", name="Ana Lyse", organisation=LAB)
+PEOPLE = (
+    NURSE,
+    NURSE_2,
+    CUSTODIAN,
+    CUSTODIAN_2,
+    COORDINATOR,
+    OTHER_NURSE,
+    OFFICER,
+    MAGISTRATE,
+    ANALYST,
+)
+ORGANISATIONS = {
+    CENTRE: ("centre", "Zorgcentrum Sterrenberg"),
+    OTHER_CENTRE: ("centre", "Zorgcentrum Maanhoek"),
+    ZONE: ("police", "Politiezone Morgenland"),
+    OFFICE: ("prosecutor", "Parket Avondland"),
+    LAB: ("laboratory", "Laboratorium Zevenster"),
+}
+PLACES = {
+    "freezer-1": (CENTRE, "Freezer 1", "frozen"),
+    "shelf-1": (CENTRE, "Shelf 1", "dry"),
+    "fridge-1": (CENTRE, "Fridge 1", "refrigerated"),
+    "table-1": (CENTRE, "Table 1", None),
+    "safe-1": (ZONE, "Safe 1", None),
+}
+
+
+class PlainMasters:
+    """A master key for each centre, from its name: for tests only."""
+
+    def master(self, centre: str) -> bytes:
+        return hashlib.sha256(centre.encode()).digest()
+
+
+@dataclass
+class Story:
+    """A database with people in it, and short words for what they do."""
+
+    ledger: Ledger
+    clerk: Ledger
+    directory: Directory
+
+    async def look(self, actor: Actor, *kits: str) -> Seen:
+        return await self.ledger.look(actor, kits)
+
+    async def kit(self, number: str, actor: Actor = NURSE) -> Kit:
+        return (await self.look(actor, number)).kit(number)
+
+    async def do(
+        self, actor: Actor, kits: Sequence[str], decide: Decide, key: str | None = None, **more: Any
+    ) -> tuple[Receipt, ...]:
+        key = key or uuid4().hex
+        command = Command(
+            actor=actor, key=key, digest=hashlib.sha256(key.encode()).digest(), kits=tuple(kits), **more
+        )
+        ledger = self.clerk if actor is CLOCK else self.ledger
+        return await ledger.carry_out(command, decide)
+
+    async def append(self, actor: Actor, seen: Seen, decided: Decided) -> tuple[Receipt, ...]:
+        """Append what was decided from an earlier look: how a test forces two to be seen at one head."""
+        key = uuid4().hex
+        command = Command(actor=actor, key=key, digest=hashlib.sha256(key.encode()).digest())
+        async with self.ledger._driver() as driver:
+            return await self.ledger.append(driver, command, seen, decided)
+
+    async def registered(self, *, age_class: str = "adult", packages: int = 3, days: int = 182) -> str:
+        """A kit of three sealed packages (frozen, dry, refrigerated) and twelve items."""
+        number = new_number()
+        seen_at = (await self.look(NURSE)).at
+        order = kit_order(seen_at, age_class, packages)
+        over = (seen_at + timedelta(days=days)).replace(hour=22, minute=0, second=0, microsecond=0)
+        term = Term(
+            start=seen_at.date(),
+            end=over.date() - timedelta(days=1),
+            notice_on=over.date() - timedelta(days=60),
+            over_at=over,
+        )
+
+        def decide(seen: Seen) -> Decided:
+            return register(
+                seen,
+                order,
+                NURSE,
+                number=number,
+                term=term,
+                policy=Policy(id="be", version=1),
+                item_types=TYPES,
+                card={"code_hash": hashlib.sha256(number.encode()).hexdigest(), "secret_hash": "none"},
+            )
+
+        await self.do(NURSE, [number], decide)
+        return number
+
+
+def new_number() -> str:
+    while True:
+        if number := issue(secrets.token_bytes(RANDOM_BYTES)):
+            return number
+
+
+def seal_of(package: int) -> str:
+    return f"S-{package:04}"
+
+
+def ref(kit: str, package: int, **more: Any) -> PackageRef:
+    return PackageRef(kit=kit, package=package, **{"seal": seal_of(package), **more})
+
+
+def kit_order(at: datetime, age_class: str = "adult", packages: int = 3) -> Register:
+    kinds = [("envelope", "frozen", "swab_skin"), ("bag", "dry", "underwear")]
+    kinds += [("tube_rack", "refrigerated", "urine_toxicology")]
+    made = []
+    item = 0
+    for number in range(1, packages + 1):
+        kind, storage, type_ = kinds[(number - 1) % 3]
+        items = []
+        for _ in range(4):
+            item += 1
+            until = (at + timedelta(days=90)).date() if "toxicology" in type_ else None
+            items.append(NewItem(item=item, type=type_, usable_until=until))
+        made.append(
+            NewPackage(package=number, kind=kind, storage=storage, items=tuple(items), seal=seal_of(number))  # type: ignore[arg-type]
+        )
+    return Register(
+        examined_at=at - timedelta(hours=1),
+        age_class=age_class,  # type: ignore[arg-type]  # a word of the test's parameter
+        packages=tuple(made),
+        agreement=Agreement(
+            form_digest=hashlib.sha256(b"form").hexdigest(),
+            language="nl",
+            channel="email",
+            channel_address="x@y",
+        ),
+        hospital_reference="REF-INVENTED-1",
+    )
+
+
+def _registrations() -> list[Fact]:
+    facts = [
+        Fact(
+            type="organisation.registered",
+            subject=f"organisation:{id_}",
+            who=CLOCK.who(),
+            fields={"register": {"id": id_, "kind": kind, "name": name, "country": "BE"}},
+        )
+        for id_, (kind, name) in ORGANISATIONS.items()
+    ]
+    for each in PEOPLE:
+        facts.append(
+            Fact(
+                type="person.registered",
+                subject=f"person:{each.person}",
+                who=CLOCK.who(),
+                fields={"register": {"id": each.person, "name": each.name}},
+            )
+        )
+        facts.append(
+            Fact(
+                type="person.appointed",
+                subject=f"person:{each.person}",
+                who=CLOCK.who(),
+                fields={
+                    "register": {
+                        "id": each.person,
+                        "organisation": each.organisation,
+                        "function": str(each.function),
+                        "from": date(2020, 1, 1).isoformat(),
+                    }
+                },
+            )
+        )
+    for id_, (organisation, name, storage) in PLACES.items():
+        fields = {"id": id_, "kind": "storage", "name": name, "organisation": organisation}
+        if storage:
+            fields["storage"] = storage
+        facts.append(
+            Fact(type="place.opened", subject=f"place:{id_}", who=CLOCK.who(), fields={"register": fields})
+        )
+    return facts
+
+
+async def begin(service: AsyncEngine, clerk: AsyncEngine) -> Story:
+    """Fill an empty database with the people of the stories."""
+    masters = PlainMasters()
+    clerks = Ledger(clerk, masters)
+    key = "begin-the-story"
+    await clerks.carry_out(
+        Command(actor=CLOCK, key=key, digest=hashlib.sha256(key.encode()).digest()),
+        lambda seen: Decided(facts=tuple(_registrations())),
+    )
+    async with service.connect() as connection:
+        known = await reading.directory(connection)
+    return Story(ledger=Ledger(service, masters), clerk=clerks, directory=known)
+
+
+def engine(url: str) -> AsyncEngine:
+    return create_async_engine(url, poolclass=NullPool)
+
+
+NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
