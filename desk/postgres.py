@@ -65,6 +65,10 @@ _SETTINGS: Final[Mapping[str, str]] = {
 _LOG_KEPT: Final = 10_000_000  # bytes; a longer log of the server is begun anew at a start
 
 
+class FolderLocked(CannotStart):
+    """Another supervisor runs on this data folder."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binaries:
     """One PostgreSQL installation: its folder of programs and its major version."""
@@ -133,9 +137,9 @@ class EmbeddedServer:
         return self._marker.port
 
     @property
-    def passwords(self) -> Mapping[str, str]:
-        """Role name → password, for the superuser and the four roles that connect."""
-        return dict(self._secrets)
+    def role_passwords(self) -> Mapping[str, str]:
+        """Role name → password of the four roles that connect, as `database.prepare` takes them."""
+        return {role: self._secrets[role] for role in ROLES}
 
     def url(self, role: str, database: str = DATABASE) -> str:
         """Address for SQLAlchemy with the psycopg driver; passwords have URL-safe characters only."""
@@ -157,17 +161,13 @@ class EmbeddedServer:
             self.stop()
             raise
 
+    def join(self) -> None:
+        """Learn port and passwords of a server that another process runs; `stop` leaves it alone."""
+        self._marker = _read_marker(self.folder / MARKER)
+        self._secrets = _read_secrets(self.folder / "secrets.json")
+
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
-
-    def wait(self, timeout: float) -> bool:
-        """True when the server has ended within `timeout` seconds."""
-        assert self._process is not None
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
 
     def restart(self) -> None:
         """Start a server that died; the folder stays locked."""
@@ -212,7 +212,7 @@ class EmbeddedServer:
         except BlockingIOError:
             os.close(self._lock)
             self._lock = None
-            raise CannotStart(
+            raise FolderLocked(
                 f"The data folder {self.folder} is locked: another Custody is running on it."
             ) from None
 
@@ -303,7 +303,8 @@ class EmbeddedServer:
             output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         from_here = os.fstat(output).st_size
         settings = {**_SETTINGS, "port": str(self.port), **self._extra}
-        command = [*_account(), *_dies_with_us(), str(self.binaries.folder / "postgres"), f"-D{self.cluster}"]
+        command = [*_account(), *dies_with_us("INT"), str(self.binaries.folder / "postgres")]
+        command.append(f"-D{self.cluster}")
         command += [f"-c{name}={value}" for name, value in settings.items()]
         try:
             # Its own session: Ctrl-C in a terminal reaches the supervisor alone, which stops the
@@ -377,9 +378,10 @@ def _account() -> list[str]:
     return enter
 
 
-def _dies_with_us() -> list[str]:
-    """Linux's parent-death signal, through util-linux; elsewhere the next start cleans up."""
-    return ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
+def dies_with_us(name: str) -> list[str]:
+    """What goes before a command so that it gets signal `name` when its parent dies: Linux's
+    parent-death signal, through util-linux; elsewhere the next start cleans up."""
+    return ["setpriv", "--pdeathsig", name] if shutil.which("setpriv") else []
 
 
 def _environment() -> dict[str, str]:

@@ -96,8 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, binaries: Binaries) -> Iter
     """One PostgreSQL for the whole run, without fsync, with the two templates in it."""
     with EmbeddedServer(tmp_path_factory.mktemp("postgres") / "data", binaries, extra=FAST) as running:
         superuser = running.url(SUPERUSER, "postgres")
-        roles = {role: password for role, password in running.passwords.items() if role != SUPERUSER}
-        ground.prepare(superuser, roles, PRODUCTION)
+        ground.prepare(superuser, running.role_passwords, PRODUCTION)
         ground.migrate(running.url("custody_migrator", PRODUCTION))
         with psycopg.connect(ground.libpq(superuser), autocommit=True) as connection:
             _copy(connection, PRODUCTION, MOVABLE)

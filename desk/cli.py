@@ -1,0 +1,157 @@
+"""The command `custody`. Each part is imported when it is asked for, so that
+`custody verify` needs neither the web nor a database.
+
+Exit codes: 0 done; 1 refused or found wrong, with one sentence on stderr; 2 wrong arguments.
+"""
+
+import argparse
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from desk import settings as environment
+from desk.settings import CannotStart, Settings
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="custody", description="Chain of custody for evidence kept before any complaint is filed."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, run: object, told: str, under: Any = commands) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = under.add_parser(name, help=told, description=told)
+        made.set_defaults(run=run)
+        return made
+
+    add("serve", serve, "Run the service: PostgreSQL where no other is named, web workers, the clerk.")
+    add("clerk", clerk, "Run the clerk alone: integrate, sign, and the scheduled checks.")
+    add("demo", demo, "Fill the database with fictional kits and run the service.")
+    database = commands.add_parser("database", help="Prepare or migrate the database.")
+    database_commands = database.add_subparsers(dest="database_command", required=True, metavar="COMMAND")
+    prepared = add(
+        "prepare", prepare, "Make roles, schemas, rights and the guard, as a superuser.", database_commands
+    )
+    prepared.add_argument(
+        "--superuser",
+        metavar="CONNINFO",
+        default="",
+        help="libpq connection string of a superuser (default: PGHOST, PGUSER, PGPASSFILE and so on)",
+    )
+    add("migrate", migrate, "Bring the schema to the newest revision.", database_commands)
+    add("check", check_schema, "Compare the schema with the tables in the code.", database_commands)
+    rebuilt = add("rebuild", rebuild, "Rebuild the projection from the trails.")
+    rebuilt.add_argument(
+        "--check", action="store_true", required=True, help="compare with the stored one and change nothing"
+    )
+    verified = add("verify", verify, "Verify a bundle: offline, without service, database or network.")
+    verified.add_argument("bundle", type=Path, metavar="BUNDLE")
+    log = commands.add_parser("log", help="Look after the logs.")
+    log_commands = log.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
+    add("check", check_log, "Recompute both logs from their leaves and compare.", log_commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = parser().parse_args(arguments)
+    try:
+        return int(chosen.run(chosen) or 0)
+    except CannotStart as refused:
+        print(f"custody: {refused}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def serve(chosen: argparse.Namespace) -> None:
+    from desk.serve import serve as run
+
+    run(environment.read())
+
+
+def clerk(chosen: argparse.Namespace) -> None:
+    read = environment.read()
+    if read.clerk_database_url is None:
+        raise CannotStart(
+            "CUSTODY_CLERK_DATABASE_URL is not set; with the embedded PostgreSQL, custody serve runs the"
+            " clerk itself."
+        )
+    importlib.import_module("desk.clerk").run(read)
+
+
+def demo(chosen: argparse.Namespace) -> None:
+    from desk.serve import serve as run
+
+    read = environment.read()
+    if not read.demo:
+        raise CannotStart(
+            f"The demo is switched on by name: set CUSTODY_DEMO={environment.DEMO} and start it again."
+        )
+    run(read, before=importlib.import_module("desk.demo").fill)
+
+
+def prepare(chosen: argparse.Namespace) -> None:
+    from sqlalchemy.engine import make_url
+
+    from desk import database
+    from desk.postgres import DATABASE
+
+    read = environment.read()
+    if read.database_url is None:
+        with _ready():
+            print("The embedded database is prepared and migrated.")
+        return
+    named = [read.database_url, read.clerk_database_url, read.migrator_database_url]
+    addresses = [make_url(url) for url in named if url is not None]
+    passwords = {str(url.username): str(url.password) for url in addresses if url.password is not None}
+    database.prepare(chosen.superuser, passwords, addresses[0].database or DATABASE)
+    print("The database is prepared; custody database migrate comes next.")
+
+
+def migrate(chosen: argparse.Namespace) -> None:
+    from desk import database
+
+    with _ready() as read:
+        if read.migrator_database_url is None:
+            raise CannotStart("CUSTODY_MIGRATOR_DATABASE_URL must name the database to migrate.")
+        database.migrate(read.migrator_database_url)
+    print("The schema is at the newest revision.")
+
+
+def check_schema(chosen: argparse.Namespace) -> None:
+    from desk import database
+
+    with _ready() as read:
+        if read.migrator_database_url is None:
+            raise CannotStart("CUSTODY_MIGRATOR_DATABASE_URL must name the database to check.")
+        database.check(read.migrator_database_url)
+    print("The schema and the tables in the code agree.")
+
+
+def rebuild(chosen: argparse.Namespace) -> int:
+    with _ready() as read:
+        return int(importlib.import_module("desk.upkeep").check_projection(read))
+
+
+def check_log(chosen: argparse.Namespace) -> int:
+    with _ready() as read:
+        return int(importlib.import_module("desk.upkeep").check_logs(read))
+
+
+def verify(chosen: argparse.Namespace) -> int:
+    return int(importlib.import_module("custody.bundle").verify(chosen.bundle))
+
+
+@contextlib.contextmanager
+def _ready() -> Iterator[Settings]:
+    from desk.serve import reachable
+
+    with reachable(environment.read()) as (read, _):
+        yield read
+
+
+if __name__ == "__main__":
+    sys.exit(main())
