@@ -85,6 +85,7 @@ class Register:
 class Supplement:
     """Packages added later: clothing that the victim brings in, for example."""
 
+    kit: str
     packages: tuple[NewPackage, ...]
     brought_by: Literal["victim", "support_person", "police", "hospital_staff"]
     paper: Paper | None = None

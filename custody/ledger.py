@@ -72,13 +72,14 @@ class Decided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What the person who recorded an event gets."""
+    """What the person who recorded an event gets. ``repeated``: the command had been carried out before."""
 
     trail: str
     number: int
     digest: str
     recorded_at: datetime
     type: str
+    repeated: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +194,7 @@ class Ledger:
         if any(bytes(row[5]) != command.digest for row in found):
             raise KeyUsed
         return tuple(
-            Receipt(trail=s, number=n, digest=bytes(d).hex(), recorded_at=at, type=t)
+            Receipt(trail=s, number=n, digest=bytes(d).hex(), recorded_at=at, type=t, repeated=True)
             for s, n, d, at, t, _ in found
         )
 

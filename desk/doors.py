@@ -1,0 +1,489 @@
+"""Every command that people can give: its address, its shape, its permission and its decision, as data.
+
+The API and the pages both come in through these doors, so that neither can do what the other cannot.
+A command that takes two people waits as a proposal until the second one signs; then the same decision is
+taken again, with both.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from custody import commands as c
+from custody import handling, handover, prosecution, registering
+from custody.directory import Directory
+from custody.event import Event
+from custody.items import TYPES
+from custody.ledger import Decided, Seen
+from custody.people import Actor
+from custody.refusal import Refused
+from retention import disposal, keeping
+from retention.policy import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doing:
+    """What a decision may need beside what was seen: who acts, who signs too, who and what there is.
+
+    ``chance`` is 128 fresh random bits in hexadecimal; ``trail`` is filled where a door asks for it.
+    """
+
+    actor: Actor
+    second: Actor | None
+    directory: Directory
+    policies: tuple[Policy, ...]
+    chance: str
+    trail: tuple[Event, ...] = ()
+
+    def person(self, id_: str | None, organisation: str | None, function: str) -> Actor:
+        """Somebody who signed earlier, as the directory knows them today. Raises Refused."""
+        for each in self.directory.appointments:
+            if (each.person, each.organisation, each.function) == (id_, organisation, function):
+                return each.actor()
+        raise Refused("The person who signed before no longer holds that function. Let another sign.")
+
+
+Decision = Callable[[Doing, Any, Seen], Decided]
+
+
+def _kit(order: Any) -> tuple[str, ...]:
+    return (order.kit,)
+
+
+def _packages(order: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(p.kit for p in order.packages))
+
+
+def _none(order: Any) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """One command. ``path`` is below ``/api``; ``kits`` says which kits are looked at."""
+
+    path: str
+    action: str
+    shape: type[Any]
+    decide: Decision
+    says: str
+    kits: Callable[[Any], tuple[str, ...]] = _kit
+    others: Callable[[Doing, Any], Sequence[str]] = field(default=lambda x, o: ())
+    needs_trail: bool = False
+    two_people: bool = False
+    valid: timedelta = timedelta(days=3)
+
+
+def _link_error(x: Doing, o: c.LinkInError, s: Seen) -> Decided:
+    return keeping.link_in_error(s.kit(o.kit), o, x.actor, x.second, x.policies, s.at)
+
+
+def _confirm_order(x: Doing, o: c.ConfirmOrder, s: Seen) -> Decided:
+    kit = s.kit(o.kit)
+    entered = kit.order.entered_by if kit.order else None
+    return prosecution.confirm_order(kit, o, x.actor, x.person(entered, kit.centre, "coordinator"))
+
+
+def _answer(x: Doing, o: c.AnswerRequest, s: Seen) -> Decided:
+    return prosecution.answer(o, s.kit(o.kit) if o.kit else None, x.actor, x.second)
+
+
+def _carry_out(x: Doing, o: c.CarryOutDisposal, s: Seen) -> Decided:
+    kit = s.kit(o.kit)
+    approved = kit.disposal.approved_by if kit.disposal else None
+    if approved is None:
+        raise Refused("Nobody has approved the disposal of this kit.")
+    return disposal.carry_out(s, o, x.actor, x.second, x.person(approved, kit.centre, "coordinator"))
+
+
+DOORS: Final[tuple[Door, ...]] = (
+    # packages
+    Door(
+        path="kits/supplements",
+        action="kit.supplement",
+        shape=c.Supplement,
+        says="Add packages",
+        decide=lambda x, o, s: registering.supplement(s.kit(o.kit), o, x.actor, s.at, TYPES),
+    ),
+    Door(
+        path="packages/seal",
+        action="package.seal",
+        shape=c.Seal,
+        kits=_packages,
+        says="Seal",
+        decide=lambda x, o, s: handling.seal(s, o, x.actor),
+    ),
+    Door(
+        path="packages/check-seal",
+        action="seal.check",
+        shape=c.CheckSeal,
+        kits=_packages,
+        says="Check seals",
+        decide=lambda x, o, s: handling.check_seal(s, o, x.actor),
+    ),
+    Door(
+        path="packages/open",
+        action="package.open",
+        shape=c.Open,
+        kits=_packages,
+        says="Open",
+        decide=lambda x, o, s: handling.open_(s, o, x.actor),
+    ),
+    Door(
+        path="packages/reseal",
+        action="package.reseal",
+        shape=c.Reseal,
+        kits=_packages,
+        says="Close with a new seal",
+        decide=lambda x, o, s: handling.reseal(s, o, x.actor),
+    ),
+    Door(
+        path="packages/store",
+        action="package.store",
+        shape=c.Store,
+        kits=_packages,
+        says="Put into a place",
+        decide=lambda x, o, s: handling.store(s, o, x.actor, x.directory),
+    ),
+    Door(
+        path="packages/take",
+        action="package.take",
+        shape=c.Take,
+        kits=_packages,
+        says="Take out of its place",
+        decide=lambda x, o, s: handling.take(s, o, x.actor),
+    ),
+    Door(
+        path="packages/split",
+        action="package.split",
+        shape=c.Split,
+        says="Split",
+        decide=lambda x, o, s: handling.split(s, o, x.actor),
+    ),
+    Door(
+        path="packages/join",
+        action="package.join",
+        shape=c.Join,
+        says="Join",
+        decide=lambda x, o, s: handling.join(s, o, x.actor),
+    ),
+    Door(
+        path="packages/lose",
+        action="package.lose",
+        shape=c.Lose,
+        kits=_packages,
+        says="Cannot be found",
+        decide=lambda x, o, s: handling.lose(s, o, x.actor),
+    ),
+    Door(
+        path="packages/find",
+        action="package.find",
+        shape=c.Find,
+        kits=_packages,
+        says="Was found",
+        decide=lambda x, o, s: handling.find(s, o, x.actor, x.directory),
+    ),
+    Door(
+        path="packages/void",
+        action="package.void",
+        shape=c.Void,
+        kits=_packages,
+        says="Registered in error",
+        two_people=True,
+        decide=lambda x, o, s: handling.void(s, o, x.actor, x.second),
+    ),
+    Door(
+        path="packages/return",
+        action="package.return",
+        shape=c.ReturnBelongings,
+        kits=_packages,
+        says="Return belongings",
+        two_people=True,
+        decide=lambda x, o, s: handling.return_belongings(s, o, x.actor, x.second, TYPES),
+    ),
+    Door(
+        path="packages/deposit",
+        action="package.deposit",
+        shape=c.Deposit,
+        kits=_packages,
+        says="Deposit at the registry",
+        decide=lambda x, o, s: handling.deposit(s, o, x.actor, x.directory),
+    ),
+    Door(
+        path="items/findings",
+        action="item.finding",
+        shape=c.ItemFinding,
+        says="Item missing or found",
+        decide=lambda x, o, s: handling.item_finding(s.kit(o.kit), o, x.actor),
+    ),
+    Door(
+        path="labels/prints",
+        action="labels.print",
+        shape=c.PrintLabels,
+        says="Print labels",
+        decide=lambda x, o, s: handling.labels_printed(s.kit(o.kit), o, x.actor),
+    ),
+    Door(
+        path="labels/swapped",
+        action="labels.swapped",
+        shape=c.Swapped,
+        kits=lambda o: tuple(dict.fromkeys((o.first.kit, o.second.kit))),
+        says="Labels were swapped",
+        two_people=True,
+        decide=lambda x, o, s: handling.swapped(s, o, x.actor, x.second, x.chance),
+    ),
+    Door(
+        path="corrections",
+        action="event.correct",
+        shape=c.Correct,
+        needs_trail=True,
+        says="Correct an event",
+        decide=lambda x, o, s: handling.correct(s.kit(o.kit), o, x.actor, x.trail),
+    ),
+    Door(
+        path="incidents",
+        action="incident.open",
+        shape=c.OpenIncident,
+        kits=_packages,
+        says="Incident at a place",
+        others=lambda x, o: (f"place:{o.place}",),
+        decide=lambda x, o, s: handling.incident(s, o, x.actor, x.directory, x.chance),
+    ),
+    # hand-overs
+    Door(
+        path="hand-overs/offers",
+        action="handover.offer",
+        shape=c.Offer,
+        kits=_packages,
+        says="Hand over",
+        decide=lambda x, o, s: handover.offer(s, o, x.actor, x.directory, x.chance),
+    ),
+    Door(
+        path="hand-overs/couriers",
+        action="handover.carry",
+        shape=c.Carry,
+        kits=_packages,
+        says="A courier signs",
+        decide=lambda x, o, s: handover.carry(s, o, x.actor),
+    ),
+    Door(
+        path="hand-overs/acceptances",
+        action="handover.accept",
+        shape=c.Accept,
+        kits=_packages,
+        says="Accept",
+        decide=lambda x, o, s: handover.accept(s, o, x.actor),
+    ),
+    Door(
+        path="hand-overs/refusals",
+        action="handover.refuse",
+        shape=c.Refuse,
+        kits=_packages,
+        says="Refuse",
+        decide=lambda x, o, s: handover.refuse(s, o, x.actor),
+    ),
+    Door(
+        path="hand-overs/cancellations",
+        action="handover.cancel",
+        shape=c.Cancel,
+        kits=_packages,
+        says="Take the offer back",
+        decide=lambda x, o, s: handover.cancel(s, o, x.actor),
+    ),
+    Door(
+        path="hand-overs/recorded-acceptances",
+        action="handover.record_acceptance",
+        shape=c.RecordAcceptance,
+        kits=_packages,
+        says="Receiver without an account signs",
+        decide=lambda x, o, s: handover.record_acceptance(s, o, x.actor),
+    ),
+    Door(
+        path="hand-overs/returns",
+        action="handover.receive_back",
+        shape=c.ReceiveBack,
+        kits=_packages,
+        says="Receive back",
+        decide=lambda x, o, s: handover.receive_back(s, o, x.actor),
+    ),
+    # the victim's decision, and justice
+    Door(
+        path="reports",
+        action="report.declare",
+        shape=c.DeclareReport,
+        says="The victim reports",
+        decide=lambda x, o, s: prosecution.declare(s.kit(o.kit), o, x.actor),
+    ),
+    Door(
+        path="reports/withdrawals",
+        action="report.withdraw",
+        shape=c.WithdrawReport,
+        two_people=True,
+        says="The report is withdrawn",
+        decide=lambda x, o, s: keeping.withdraw(s.kit(o.kit), o, x.actor, x.second, x.policies, s.at),
+    ),
+    Door(
+        path="reports/withdrawal-wishes",
+        action="withdrawal.wish",
+        shape=c.WishWithdrawal,
+        says="Record the wish to withdraw",
+        decide=lambda x, o, s: prosecution.wish_withdrawal(s.kit(o.kit), o, x.actor),
+    ),
+    Door(
+        path="orders",
+        action="order.enter",
+        shape=c.EnterOrder,
+        says="Enter a judge's order",
+        decide=lambda x, o, s: prosecution.enter_order(s.kit(o.kit), o, x.actor, x.chance),
+    ),
+    Door(
+        path="orders/confirmations",
+        action="order.confirm",
+        shape=c.ConfirmOrder,
+        says="Confirm a judge's order",
+        decide=_confirm_order,
+    ),
+    Door(
+        path="requests/answers",
+        action="request.answer",
+        shape=c.AnswerRequest,
+        kits=lambda o: (o.kit,) if o.kit else (),
+        others=lambda x, o: (f"request:{o.request}",),
+        two_people=True,
+        says="Answer a request of the police",
+        decide=_answer,
+    ),
+    Door(
+        path="links",
+        action="kit.link",
+        shape=c.Link,
+        says="Link to the police report",
+        decide=lambda x, o, s: prosecution.link(s.kit(o.kit), o, x.actor, x.directory),
+    ),
+    Door(
+        path="links/moves",
+        action="link.move",
+        shape=c.MoveLink,
+        says="Another office takes the file",
+        decide=lambda x, o, s: prosecution.move_link(s.kit(o.kit), o, x.actor, x.directory),
+    ),
+    Door(
+        path="links/errors",
+        action="link.error",
+        shape=c.LinkInError,
+        two_people=True,
+        says="Linked in error",
+        decide=_link_error,
+    ),
+    Door(
+        path="links/ends",
+        action="link.end",
+        shape=c.EndLink,
+        two_people=True,
+        says="The office ended the link",
+        decide=lambda x, o, s: keeping.end_link(s.kit(o.kit), o, x.actor, x.second, x.policies, s.at),
+    ),
+    Door(
+        path="releases/errors",
+        action="release.error",
+        shape=c.ReleaseInError,
+        two_people=True,
+        says="Released in error",
+        decide=lambda x, o, s: prosecution.release_in_error(s.kit(o.kit), o, x.actor, x.second),
+    ),
+    # the term
+    Door(
+        path="terms/extensions",
+        action="term.extend",
+        shape=c.ExtendTerm,
+        says="Keep longer",
+        decide=lambda x, o, s: keeping.extend(s.kit(o.kit), o, x.actor, x.policies, s.at),
+    ),
+    Door(
+        path="terms/corrections",
+        action="term.correct",
+        shape=c.CorrectAge,
+        two_people=True,
+        says="Correct the age class",
+        decide=lambda x, o, s: keeping.correct_age(s.kit(o.kit), o, x.actor, x.second, x.policies, s.at),
+    ),
+    Door(
+        path="holds",
+        action="hold.place",
+        shape=c.PlaceHold,
+        says="Hold",
+        decide=lambda x, o, s: keeping.place_hold(s.kit(o.kit), o, x.actor, x.chance),
+    ),
+    Door(
+        path="holds/lifts",
+        action="hold.lift",
+        shape=c.LiftHold,
+        two_people=True,
+        says="Lift a hold",
+        decide=lambda x, o, s: keeping.lift_hold(s.kit(o.kit), o, x.actor, x.second),
+    ),
+    Door(
+        path="notices/attempts",
+        action="notice.attempt",
+        shape=c.AttemptNotice,
+        says="Record a notice",
+        decide=lambda x, o, s: keeping.attempt_notice(s.kit(o.kit), o, x.actor),
+    ),
+    Door(
+        path="destructions",
+        action="destruction.ask",
+        shape=c.AskDestruction,
+        says="The victim asks for destruction",
+        decide=lambda x, o, s: keeping.ask_destruction(s.kit(o.kit), o, x.actor),
+    ),
+    Door(
+        path="destructions/confirmations",
+        action="destruction.confirm",
+        shape=c.ConfirmDestruction,
+        two_people=True,
+        says="Confirm the wish for destruction",
+        decide=lambda x, o, s: keeping.confirm_destruction(
+            s.kit(o.kit), o, x.actor, x.second, x.policies, s.at
+        ),
+    ),
+    Door(
+        path="destructions/withdrawals",
+        action="destruction.take_back",
+        shape=c.TakeBackDestruction,
+        says="Take the wish for destruction back",
+        decide=lambda x, o, s: keeping.take_back_destruction(s.kit(o.kit), o, x.actor),
+    ),
+    Door(
+        path="disposals/proposals",
+        action="disposal.propose",
+        shape=c.ProposeDisposal,
+        says="Propose the disposal",
+        decide=lambda x, o, s: disposal.propose(s.kit(o.kit), o, x.actor, s.at),
+    ),
+    Door(
+        path="disposals/approvals",
+        action="disposal.approve",
+        shape=c.ApproveDisposal,
+        says="Approve the disposal",
+        decide=lambda x, o, s: disposal.approve(s.kit(o.kit), o, x.actor, s.at),
+    ),
+    Door(
+        path="disposals/withdrawals",
+        action="disposal.withdraw",
+        shape=c.WithdrawDisposal,
+        says="Take the disposal back",
+        decide=lambda x, o, s: disposal.withdraw_disposal(s.kit(o.kit), o, x.actor),
+    ),
+    Door(
+        path="disposals",
+        action="disposal.carry_out",
+        shape=c.CarryOutDisposal,
+        two_people=True,
+        valid=timedelta(hours=2),
+        says="Carry out the disposal",
+        decide=_carry_out,
+    ),
+)
+
+BY_ACTION: Final = {door.action: door for door in DOORS}

@@ -1,0 +1,293 @@
+"""One worker of the service: its database, its ledger, whose tokens it trusts; and how a command is carried out."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from custody import access, reading
+from custody import card as cards
+from custody import commands as c
+from custody.directory import Directory
+from custody.items import TYPES
+from custody.kit import Kit
+from custody.ledger import Command, Decided, Ledger, Receipt, Seen
+from custody.ledger import reading as seen_by
+from custody.number import RANDOM_BYTES, issue, parse_kit_number
+from custody.people import Actor
+from custody.permission import permit
+from custody.prosecution import request
+from custody.protocol import Trail
+from custody.refusal import KeyUsed, NeedsSecond, NotSeen, Refused
+from custody.registering import reserve
+from desk.doors import BY_ACTION, Doing, Door
+from desk.issuer import LocalIssuer
+from desk.settings import Settings
+from desk.token import Verifier
+from retention import keeping
+from retention.policy import Policy, load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A command as it came in: who, under which key, on which state, and its exact content."""
+
+    actor: Actor
+    key: str
+    body: bytes
+    expected: str | None = None
+
+    def digest(self, action: str) -> bytes:
+        """Of the command, to tell a retry from another command under the same key."""
+        return hashlib.sha256(action.encode() + b"\n" + self.body).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The command was carried out; its receipts."""
+
+    receipts: tuple[Receipt, ...]
+    kit: str | None = None
+    card_code: str | None = None  # shown once, never again
+    card_secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The command waits for a second person until then."""
+
+    proposal: str
+    until: datetime
+
+
+class Service:
+    """What a web worker shares between its requests."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: AsyncEngine,
+        ledger: Ledger,
+        verifier: Verifier,
+        local_issuer: LocalIssuer | None,
+    ) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.ledger = ledger
+        self.verifier = verifier
+        self.local_issuer = local_issuer
+
+    async def directory(self) -> Directory:
+        async with self.engine.connect() as connection:
+            return await reading.directory(connection)
+
+    async def policies(self) -> tuple[Policy, ...]:
+        async with self.engine.connect() as connection:
+            return tuple(p for document in await reading.policies(connection) for p in load(document))
+
+    # --- commands --------------------------------------------------------------------------
+
+    async def carry_out(self, door: Door, order: Any, given: Given) -> Done | Waiting:
+        """Carry out a command, or let it wait for the second person whom it takes.
+
+        Raises Refused, NotSeen, Stale, KeyUsed, MovedOn; nothing is written then.
+        """
+        try:
+            return Done(receipts=await self._decide(door, order, given, given.actor, None, None))
+        except NeedsSecond:
+            return await self._propose(door, order, given)
+
+    async def _decide(
+        self,
+        door: Door,
+        order: Any,
+        given: Given,
+        actor: Actor,
+        second: Actor | None,
+        proposal: str | None,
+    ) -> tuple[Receipt, ...]:
+        kits = tuple(_number(k) for k in door.kits(order))
+        doing = Doing(
+            actor=actor,
+            second=second,
+            directory=await self.directory(),
+            policies=await self.policies(),
+            chance=secrets.token_hex(16),
+            trail=await self._trail_for(given.actor, kits) if door.needs_trail else (),
+        )
+        command = Command(
+            actor=given.actor,
+            key=given.key,
+            digest=given.digest(door.action),
+            kits=kits,
+            others=tuple(door.others(doing, order)),
+            proposal=proposal,
+            expected=given.expected,
+        )
+        return await self.ledger.carry_out(command, lambda seen: door.decide(doing, order, seen))
+
+    async def _trail_for(self, actor: Actor, kits: tuple[str, ...]) -> tuple[Any, ...]:
+        async with seen_by(self.engine, actor) as connection:
+            return tuple(e for k in kits for e in await reading.trail(connection, k, Trail.CUSTODY))
+
+    async def _propose(self, door: Door, order: Any, given: Given) -> Waiting:
+        """The same key gives the same proposal: its name is derived from who, key and command."""
+        digest = given.digest(door.action)
+        name = hashlib.sha256(f"{given.actor.author}\n{given.key}\n".encode() + digest).hexdigest()[:32]
+        kits = door.kits(order)
+        async with self.engine.begin() as connection:
+            until = await connection.scalar(
+                text(
+                    "SELECT custody.propose(:id, :action, :kit, CAST(:actor AS jsonb), CAST(:command AS jsonb),"
+                    " :valid)"
+                ),
+                {
+                    "id": name,
+                    "action": door.action,
+                    "kit": _number(kits[0]) if kits else None,
+                    "actor": json.dumps(given.actor.context() | {"name": given.actor.name}),
+                    "command": TypeAdapter(door.shape).dump_json(order).decode(),
+                    "valid": door.valid,
+                },
+            )
+        if not isinstance(until, datetime):
+            raise KeyUsed
+        return Waiting(proposal=name, until=until)
+
+    async def sign(self, proposal: str, given: Given) -> Done:
+        """Sign what another person proposed: the decision is taken again, with both."""
+        permit("proposal.sign", given.actor)
+        async with seen_by(self.engine, given.actor) as connection:
+            waiting = await reading.proposal(connection, proposal)
+            now = await reading.now(connection)
+        if waiting is None or (waiting.signed_at is None and waiting.until <= now):
+            raise NotSeen
+        door = BY_ACTION[waiting.action]
+        order = TypeAdapter(door.shape).validate_json(json.dumps(waiting.command))
+        proposer = await self._actor_of(waiting.person, waiting.organisation, waiting.function)
+        if proposer.person == given.actor.person:
+            raise Refused("The second signature must be another person's.")
+        receipts = await self._decide(door, order, given, proposer, given.actor, proposal)
+        return Done(receipts=receipts, kit=waiting.kit)
+
+    async def _actor_of(self, person: str, organisation: str, function: str) -> Actor:
+        for each in (await self.directory()).appointments:
+            if (each.person, each.organisation, each.function) == (person, organisation, function):
+                return each.actor()
+        raise Refused("The person who proposed this no longer holds that function.")
+
+    async def drop(self, proposal: str, actor: Actor) -> None:
+        """Take a proposal back, or decline it. Raises NotSeen."""
+        async with seen_by(self.engine, actor) as connection:
+            if not await connection.scalar(text("SELECT custody.drop_proposal(:id)"), {"id": proposal}):
+                raise NotSeen
+
+    # --- commands that need more than a decision -------------------------------------------
+
+    async def register(self, order: c.Register, given: Given) -> Done:
+        """Register a kit under a new number, or a reserved one; the card's code and secret are shown once."""
+        permit("kit.register", given.actor)
+        number = await self._number_for(order, given.actor)
+        policies = await self.policies()
+        code, secret, hashes = _new_card() if order.card == "issued" else (None, None, None)
+
+        def decide(seen: Seen) -> Decided:
+            return keeping.register(
+                seen,
+                order,
+                given.actor,
+                number=number,
+                policies=policies,
+                item_types=TYPES,
+                card=hashes,
+            )
+
+        command = Command(
+            actor=given.actor, key=given.key, digest=given.digest("kit.register"), kits=(number,)
+        )
+        receipts = await self.ledger.carry_out(command, decide)
+        if receipts[0].repeated:
+            return Done(receipts=receipts, kit=receipts[0].trail.split(":")[1])
+        return Done(receipts=receipts, kit=number, card_code=code, card_secret=secret)
+
+    async def _number_for(self, order: c.Register, actor: Actor) -> str:
+        if order.number is None:
+            return new_number()
+        number = parse_kit_number(order.number)
+        async with seen_by(self.engine, actor) as connection:
+            known = [row.number for row in await reading.reserved(connection, actor.organisation or "")]
+        if number not in known and (await self.ledger.look(actor, [number])).kits == {}:
+            raise Refused("This number was not reserved for your centre.", field="number")
+        return number
+
+    async def reserve(self, order: c.ReserveNumbers, given: Given) -> tuple[Receipt, ...]:
+        """Set numbers aside for an outage."""
+        numbers = [new_number() for _ in range(min(max(order.count, 0), 50))]
+        subject = f"organisation:{given.actor.organisation}"
+        command = Command(
+            actor=given.actor, key=given.key, digest=given.digest("numbers.reserve"), others=(subject,)
+        )
+        return await self.ledger.carry_out(command, lambda seen: reserve(order, given.actor, numbers))
+
+    async def ask(self, order: c.Request, given: Given) -> tuple[Receipt, ...]:
+        """The police ask; the answer is *received*, whatever is found."""
+        directory = await self.directory()
+        if order.kit is not None:
+            parse_kit_number(order.kit)
+        id_ = secrets.token_hex(16)
+        command = Command(
+            actor=given.actor,
+            key=given.key,
+            digest=given.digest("request.send"),
+            others=(f"request:{id_}",),
+        )
+        return await self.ledger.carry_out(command, lambda seen: request(order, given.actor, directory, id_))
+
+    # --- reading ---------------------------------------------------------------------------
+
+    async def kit(self, actor: Actor, number: str, action: str, purpose: str) -> Kit:
+        """A kit, for somebody who may read it; the reading is on record before anything is shown."""
+        seen = await self.ledger.look(actor, [number])
+        if number not in seen.kits:
+            raise NotSeen
+        permit(action, actor, seen.kits[number])
+        await access.record(self.engine, actor, read=action.replace(".", "_"), kit=number, purpose=purpose)
+        return seen.kits[number]
+
+
+def _number(text_: str) -> str:
+    """A kit number out of a command; a mistyped one is caught here, before any query."""
+    return parse_kit_number(text_)
+
+
+def new_number() -> str:
+    """A kit number that nobody can guess."""
+    while True:
+        if number := issue(secrets.token_bytes(RANDOM_BYTES)):
+            return number
+
+
+def _new_card() -> tuple[str, str, Mapping[str, str]]:
+    code = None
+    while code is None:
+        code = cards.issue_code(secrets.token_bytes(15))
+    secret = cards.issue_secret(secrets.token_bytes(16))
+    hashes = {
+        "code_hash": cards.code_hash(code).hex(),
+        "secret_hash": cards.secret_hash(secret, secrets.token_bytes(16)),
+    }
+    return cards.written_code(code), cards.written_secret(secret), hashes
+
+
+def receipt_document(receipt: Receipt) -> dict[str, Any]:
+    """A receipt as the API gives it."""
+    told = asdict(receipt)
+    told["recorded_at"] = receipt.recorded_at.isoformat().replace("+00:00", "Z")
+    return told
