@@ -286,6 +286,7 @@ FIELDS: Final[Mapping[str, Kind]] = {
         frozenset({"centre", "examined_on", "kit"}),
     ),
     "digest": DIGEST,
+    "kit": KIT,  # in access records alone; a kit's own trail names it in the subject
     "purpose": WORD,
     "read": WORD,
     "salt": SALT,

@@ -447,7 +447,7 @@ OTHER_STEPS: Final[Mapping[str, Step]] = {
     "request.received": _other(Trail.REQUEST, "the police ask for evidence", "naming"),
     "request.answered": _other(Trail.REQUEST, "a centre looked and answered the request", "how", people=2),
     "log.opened": _other(Trail.LOG, "a log begins", "digest"),
-    "access.recorded": _other(Trail.READS, "somebody read", "read purpose", "centre digest"),
+    "access.recorded": _other(Trail.READS, "somebody read", "read purpose", "centre digest kit request"),
 }
 
 STEPS: Final[Mapping[str, Step]] = {**CUSTODY_STEPS, **CHOICES_STEPS, **OTHER_STEPS}
