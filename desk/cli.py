@@ -5,10 +5,12 @@ Exit codes: 0 done; 1 refused or found wrong, with one sentence on stderr; 2 wro
 """
 
 import argparse
+import asyncio
 import contextlib
+import functools
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +134,40 @@ def check_schema(chosen: argparse.Namespace) -> None:
 
 
 def rebuild(chosen: argparse.Namespace) -> int:
-    with _ready() as read:
-        return int(importlib.import_module("desk.upkeep").check_projection(read))
+    """The projection rebuilt from the trails must equal the stored one."""
+    check = importlib.import_module("custody.rebuild").check
+    return _compare([check], "The projection equals what the trails say.")
 
 
 def check_log(chosen: argparse.Namespace) -> int:
+    """Both logs, recomputed from their leaves, must equal their tiles and checkpoints."""
+    check = importlib.import_module("audit.log").check
+    checks = [functools.partial(check, log=log) for log in ("events", "reads")]
+    return _compare(checks, "Both logs equal what their leaves say.")
+
+
+def _compare(checks: Sequence[Callable[[Any], Awaitable[Sequence[str]]]], fine: str) -> int:
+    """Run each check on a connection of the clerk; each returns what it found wrong, in sentences."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    async def found(url: str) -> list[str]:
+        engine = create_async_engine(url)
+        try:
+            async with engine.connect() as connection:
+                return [sentence for check in checks for sentence in await check(connection)]
+        finally:
+            await engine.dispose()
+
     with _ready() as read:
-        return int(importlib.import_module("desk.upkeep").check_logs(read))
+        if read.clerk_database_url is None:
+            raise CannotStart("CUSTODY_CLERK_DATABASE_URL must name the database to check.")
+        wrong = asyncio.run(found(read.clerk_database_url))
+    print("\n".join(wrong) or fine)
+    return 1 if wrong else 0
 
 
 def verify(chosen: argparse.Namespace) -> int:
+    """Whatever the outcome, `custody.bundle.verify` prints it; what it returns is the exit code."""
     return int(importlib.import_module("custody.bundle").verify(chosen.bundle))
 
 

@@ -409,9 +409,13 @@ def _is_server(pid: int, cluster: Path) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port below those that systems give to outgoing connections: it must be free tomorrow too."""
+    for _ in range(1000):
+        port = 15000 + secrets.randbelow(15000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise CannotStart("No port between 15000 and 30000 is free on 127.0.0.1.")
 
 
 def _refuse_taken(port: int, folder: Path) -> None:

@@ -289,6 +289,7 @@ def web(listening: int) -> None:
     config = uvicorn.Config(
         "desk.app:create_app",
         factory=True,
+        log_level="warning",
         access_log=False,  # a path holds a kit's number; reads have their own log
         server_header=False,
         ws="none",

@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -21,6 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from desk import database as ground
 from desk.postgres import SUPERUSER, Binaries, EmbeddedServer, system_binaries, wheel_binaries
 from desk.settings import CannotStart
+
+# How long an example takes says something about the machine, not about the code.
+hypothesis.settings.register_profile("custody", deadline=None)
+hypothesis.settings.load_profile("custody")
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 PRODUCTION = "production_template"
@@ -39,7 +45,7 @@ AS 'SELECT clock_timestamp() + (SELECT amount FROM testing.clock_offset)';
 """
 
 
-def missing(what: str, how: str) -> None:
+def missing(what: str, how: str) -> NoReturn:
     """Skip, saying what is missing; where CI is set, fail: there nothing may be skipped."""
     told = f"{what} is missing: {how}"
     if os.environ.get("CI"):
@@ -66,7 +72,6 @@ def zbarimg() -> str:
     found = shutil.which("zbarimg")
     if found is None:
         missing("zbarimg", "apt-get install zbar-tools")
-    assert found is not None
     return found
 
 
@@ -77,7 +82,6 @@ def debian_postgres() -> Binaries:
         return system_binaries(15)
     except CannotStart:
         missing("PostgreSQL 15", "apt-get install postgresql-15 (Debian 12)")
-        raise
 
 
 @pytest.fixture(scope="session")

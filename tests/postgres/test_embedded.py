@@ -354,6 +354,17 @@ def test_a_disk_full_to_the_last_byte_is_the_same_sentence(tiny_disk: Path) -> N
         EmbeddedServer(tiny_disk / "data").start()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user needs no other account")
+def test_root_without_user_namespaces_is_told_what_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(
+        CannotStart, match="does not run as root, and this machine does not allow user namespaces"
+    ):
+        EmbeddedServer(folder).start()
+
+
 AS_NOBODY = """
     import os, sys
     from pathlib import Path

@@ -1,6 +1,7 @@
 """The supervisor and the command line, with real processes."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -98,6 +99,27 @@ def test_a_child_that_does_not_listen_is_killed_after_the_patience() -> None:
     deaf.stop(patience=0.2)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is missing: install util-linux")
+def test_a_killed_supervisor_leaves_no_child_behind() -> None:
+    program = f"""
+import os, sys, threading
+from desk.serve import Child, supervise
+child = Child(name="The child", command=[sys.executable, "-c", {WAITS!r}], environment=dict(os.environ))
+supervise([child], None, threading.Event(), when_up=lambda: print(child.process.pid, flush=True))
+"""
+    supervisor = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert supervisor.stdout is not None
+    pid = int(supervisor.stdout.readline())
+    supervisor.kill()
+    supervisor.wait()
+    supervisor.stdout.close()
+    until(lambda: not Path(f"/proc/{pid}").exists() or "(zombie)" in status(pid), "the child lives on")
+
+
+def status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
 
 
 def test_postgres_that_dies_under_the_supervisor_is_started_again(tmp_path: Path) -> None:
