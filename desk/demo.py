@@ -1,0 +1,273 @@
+"""The demo: invented people, places and kits in a database that is marked as fictional for good.
+
+The kits come about as they would at a centre: through the same decisions and the same `append`.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import NullPool, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from custody import commands as c
+from custody import reading
+from custody.directory import Directory
+from custody.event import Fact
+from custody.handling import store
+from custody.handover import accept, offer
+from custody.items import TYPES
+from custody.ledger import Command, Decide, Decided, Ledger, Receipt
+from custody.people import CLOCK, Actor
+from custody.prosecution import declare
+from desk import issuer
+from desk.database import libpq
+from desk.issuer import LocalIssuer
+from desk.keys import FileMasters
+from desk.service import new_number
+from desk.settings import CannotStart, Settings
+from retention import keeping
+from retention.policy import Policy, load
+
+SEED: Final = files("desk").joinpath("seed")
+PEOPLE: Final = json.loads(SEED.joinpath("demo.json").read_text(encoding="utf-8"))
+SINCE: Final = date(2020, 1, 1)
+
+
+def fill(settings: Settings) -> Sequence[str]:
+    """Make the database a fictional one, fill it at the first start, and say who can sign in.
+
+    Raises CannotStart for a database that holds real kits.
+    """
+    if not settings.demo or settings.clerk_database_url is None or settings.migrator_database_url is None:
+        raise CannotStart("The demo needs CUSTODY_DEMO=fictional and all three database addresses.")
+    asyncio.run(_fill(settings, settings.clerk_database_url))
+    everybody = [f"  {p['name']:<18} {p['function']:<12} {p['organisation']}" for p in PEOPLE["people"]]
+    return [
+        "Everybody and everything in it is invented. These people can sign in, without a password:",
+        *everybody,
+    ]
+
+
+async def _fill(settings: Settings, clerk_url: str) -> None:
+    service = create_async_engine(str(settings.database_url), poolclass=NullPool)
+    clerk = create_async_engine(clerk_url, poolclass=NullPool)
+    try:
+        async with service.begin() as connection:
+            await issuer.settle_database(connection, demo=True)
+        _install_clock(str(settings.migrator_database_url))
+        demo = Demo(settings, service, clerk)
+        await demo.people()
+        await demo.kits()
+    except issuer.DemoRefused as refused:
+        raise CannotStart(str(refused)) from refused
+    finally:
+        await service.dispose()
+        await clerk.dispose()
+
+
+def _install_clock(url: str) -> None:
+    with psycopg.connect(libpq(url), autocommit=True) as connection:
+        connection.execute("SET ROLE custody_owner")
+        connection.execute(SEED.joinpath("demo_clock.sql").read_bytes())
+
+
+async def let_pass(engine: AsyncEngine, days: int) -> None:
+    """Let the demo's clock go on by some days. Only a fictional database has such a clock."""
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT demo.let_pass(:days)"), {"days": days})
+
+
+class Demo:
+    """Fills a fictional database; each step has a key of its own, so that a second start repeats nothing."""
+
+    def __init__(self, settings: Settings, service: AsyncEngine, clerk: AsyncEngine) -> None:
+        masters = FileMasters(settings.keys)
+        self._service = service
+        self._ledger, self._clerk = Ledger(service, masters), Ledger(clerk, masters)
+        self._issuer = LocalIssuer.open(
+            demo=settings.demo, data=Path(settings.data), base_url=settings.base_url
+        ).url
+        self._directory = Directory()
+        self._policies: tuple[Policy, ...] = ()
+
+    async def _do(self, actor: Actor, key: str, kits: Sequence[str], decide: Decide, *others: str) -> Receipt:
+        command = Command(
+            actor=actor,
+            key=f"demo-{key}",
+            digest=hashlib.sha256(key.encode()).digest(),
+            kits=tuple(kits),
+            others=others,
+        )
+        ledger = self._clerk if actor is CLOCK else self._ledger
+        return (await ledger.carry_out(command, decide))[0]
+
+    async def people(self) -> None:
+        """Organisations, people, places and the retention policy."""
+        for entry in PEOPLE["organisations"]:
+            await self._register("organisation.registered", f"organisation:{entry['id']}", entry)
+        for entry in PEOPLE["people"]:
+            known = {"id": entry["id"], "name": entry["name"], "issuer": self._issuer, "login": entry["id"]}
+            await self._register("person.registered", f"person:{entry['id']}", known)
+            appointed = {
+                "id": entry["id"],
+                "organisation": entry["organisation"],
+                "function": entry["function"],
+                "from": SINCE.isoformat(),
+            }
+            await self._register("person.appointed", f"person:{entry['id']}", appointed)
+        for entry in PEOPLE["places"]:
+            await self._register("place.opened", f"place:{entry['id']}", entry)
+        await self._look_around()
+        await self._adopt(files("retention").joinpath("seed", "belgium.json").read_bytes())
+        await self._look_around()
+
+    async def _register(self, type_: str, subject: str, entry: dict[str, Any]) -> None:
+        fact = Fact(type=type_, subject=subject, who=CLOCK.who(), fields={"register": entry})
+        await self._do(CLOCK, f"{type_} {subject}", (), lambda seen: Decided(facts=(fact,)), subject)
+
+    async def _look_around(self) -> None:
+        async with self._service.connect() as connection:
+            self._directory = await reading.directory(connection)
+            documents = await reading.policies(connection)
+        self._policies = tuple(p for document in documents for p in load(document))
+
+    async def _adopt(self, document: bytes) -> None:
+        """The coordinator and a second person adopt the policy."""
+        (policy,) = load(document)
+        fact = Fact(
+            type="policy.adopted",
+            subject=f"policy:{policy.id}",
+            who=self._as("coraline").who(),
+            fields={
+                "policy": {"id": policy.id, "version": policy.version},
+                "digest": hashlib.sha256(document).hexdigest(),
+                "with": [self._as("nora").signs("second")],
+            },
+        )
+        extra = {"policy": base64.b64encode(document).decode()}
+        await self._do(
+            self._as("coraline"),
+            f"policy {policy.reference}",
+            (),
+            lambda seen: Decided(facts=(fact,), extra=extra),
+            fact.subject,
+        )
+
+    def _as(self, person: str) -> Actor:
+        for each in self._directory.appointments:
+            if each.person == person:
+                return each.actor()
+        raise CannotStart(f"{person} is not among the people of this database; use another data folder.")
+
+    async def kits(self) -> None:
+        """Six kits at different points of their way."""
+        now = (await self._ledger.look(self._as("nora"))).at
+        fresh = await self._kit("fresh", now - timedelta(hours=2), "adult")
+        stored = await self._kit("stored", now - timedelta(days=20), "minor")
+        await self._to_store("stored", stored)
+        on_the_way = await self._kit("on-the-way", now - timedelta(days=1), "adult")
+        await self._offered("on-the-way", on_the_way, "casper")
+        reported = await self._kit("reported", now - timedelta(days=40), "adult")
+        await self._to_store("reported", reported)
+        nora = self._as("nora")
+        told = c.DeclareReport(kit=reported, how="in_person")
+        await self._do(nora, "report", [reported], lambda s: declare(s.kit(reported), told, nora))
+        ending = await self._kit("ending", now - timedelta(days=150), "adult")
+        await self._to_store("ending", ending)
+        await self._kit("other-centre", now - timedelta(days=3), "adult", "mira")
+        assert fresh, "the first kit stays with the nurse who registered it"
+
+    async def _kit(self, name: str, examined: datetime, age_class: str, nurse: str = "nora") -> str:
+        number = new_number()
+        order = _order(name, examined, age_class)
+        actor = self._as(nurse)
+
+        def decide(seen: Any) -> Decided:
+            return keeping.register(
+                seen,
+                order,
+                actor,
+                number=number,
+                policies=self._policies,
+                item_types=TYPES,
+                card=None,
+            )
+
+        receipt = await self._do(actor, f"kit {name}", [number], decide)
+        return receipt.trail.split(":")[1]
+
+    async def _offered(self, name: str, kit: str, receiver: str) -> None:
+        nora, to = self._as("nora"), self._as(receiver)
+        refs = tuple(c.PackageRef(kit=kit, package=n, seal=_seal(name, n)) for n in (1, 2, 3))
+
+        def decide(seen: Any) -> Decided:
+            order = c.Offer(
+                packages=refs,
+                organisation=str(to.organisation),
+                person=to.person,
+                due_at=seen.at + timedelta(hours=3),
+            )
+            handover = hashlib.sha256(name.encode()).hexdigest()[:32]
+            return offer(seen, order, nora, self._directory, handover)
+
+        await self._do(nora, f"offer {name}", [kit], decide)
+
+    async def _to_store(self, name: str, kit: str) -> None:
+        """Handed over to the custodian, who accepts and puts each package into a fitting place."""
+        casper = self._as("casper")
+        await self._offered(name, kit, "casper")
+        refs = tuple(c.PackageRef(kit=kit, package=n, seal=_seal(name, n)) for n in (1, 2, 3))
+        await self._do(casper, f"accept {name}", [kit], lambda s: accept(s, c.Accept(packages=refs), casper))
+        for ref, place in zip(refs, ("freezer-1", "shelf-1", "fridge-1"), strict=True):
+            order = c.Store(packages=(ref,), place=place)
+            await self._do(
+                casper,
+                f"store {name} {place}",
+                [kit],
+                lambda s, order=order: store(s, order, casper, self._directory),  # type: ignore[misc]
+            )
+
+
+def _seal(name: str, package: int) -> str:
+    return f"DEMO-{hashlib.sha256(name.encode()).hexdigest()[:4].upper()}-{package}"
+
+
+def _order(name: str, examined: datetime, age_class: str) -> c.Register:
+    """Three packages with twelve items, as after an examination."""
+    contents = (
+        ("envelope", "frozen", ("swab_skin", "swab_oral", "swab_nails", "swab_control", "saliva_reference")),
+        ("clothing_bag", "dry", ("underwear", "clothing_upper", "clothing_lower", "hair_foreign")),
+        ("tube_rack", "refrigerated", ("blood_toxicology", "urine_toxicology", "urine_toxicology")),
+    )
+    packages, item = [], 0
+    for number, (kind, storage, types) in enumerate(contents, 1):
+        items = []
+        for type_ in types:
+            item += 1
+            usable = examined.date() + timedelta(days=180) if "toxicology" in type_ else None
+            items.append(c.NewItem(item=item, type=type_, usable_until=usable))
+        packages.append(
+            c.NewPackage(
+                package=number,
+                kind=kind,  # type: ignore[arg-type]  # words of the tuple above
+                storage=storage,  # type: ignore[arg-type]
+                items=tuple(items),
+                seal=_seal(name, number),
+            )
+        )
+    return c.Register(
+        examined_at=examined,
+        age_class=age_class,  # type: ignore[arg-type]
+        packages=tuple(packages),
+        agreement=c.Agreement(form_digest=hashlib.sha256(name.encode()).hexdigest(), language="nl"),
+        card="declined",
+        hospital_reference=f"INVENTED-{name.upper()}",
+    )
