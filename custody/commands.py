@@ -420,11 +420,15 @@ class WithdrawDisposal:
 
 @command
 class CarryOutDisposal:
-    """Each package scanned, each item named, before an observer who signs after."""
+    """Each package scanned, each item named, before an observer who signs after.
+
+    ``not_found`` are packages that were looked for and are not there: a finding that ends the disposal.
+    """
 
     kit: str
     packages: tuple[PackageRef, ...]
     items: tuple[int, ...]
+    not_found: tuple[int, ...] = ()
 
 
 @command

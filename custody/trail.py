@@ -29,7 +29,7 @@ from custody.kit import (
     Policy,
     Term,
 )
-from custody.protocol import STEPS, Custody, Step, Trail
+from custody.protocol import STEPS, Custody, Legal, Step, Trail
 
 
 class NotAStep(ValueError):
@@ -316,6 +316,12 @@ def _extended(kit: Kit, event: Event) -> Kit:
     return replace(_term(kit, event), destruction=None)
 
 
+def _age_corrected(kit: Kit, event: Event) -> Kit:
+    """No early destruction before majority: a request made under the wrong age class falls."""
+    kit = _term(kit, event)
+    return kit if kit.age_class == "adult" else replace(kit, destruction=None)
+
+
 def _held(kit: Kit, event: Event) -> Kit:
     hold = event.get("hold")
     review = hold.get("review_on")
@@ -330,7 +336,11 @@ def _held(kit: Kit, event: Event) -> Kit:
 
 
 def _hold_lifted(kit: Kit, event: Event) -> Kit:
-    return replace(kit, holds={k: v for k, v in kit.holds.items() if k != event.get("hold")["id"]})
+    """With the hold of an order that led to no link goes the order: it was revoked in writing."""
+    hold = event.get("hold")
+    revoked = hold["ground"] == "order" and kit.legal is Legal.UNREPORTED
+    holds = {k: v for k, v in kit.holds.items() if k != hold["id"]}
+    return replace(kit, holds=holds, order=None if revoked else kit.order)
 
 
 def _cooled_off(kit: Kit, event: Event) -> Kit:
@@ -403,7 +413,7 @@ APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "victim.asked": lambda kit, event: replace(kit, asked=(*kit.asked, event.get("how"))),
     "term.agreed": _term,
     "term.restarted": _term,
-    "term.corrected": _term,
+    "term.corrected": _age_corrected,
     "term.extended": _extended,
     "report.declared": _declared,
     "report.withdrawn": _withdrawn,

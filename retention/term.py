@@ -175,9 +175,19 @@ def brought_forward(term: AnyTerm, policy: Policy, confirmed_at: datetime) -> Te
 
     Raises RetentionDataError if `confirmed_at` lies before the start of the term.
     """
-    today = local_date(policy, confirmed_at)
-    _not_before_start(term, today)
-    end = min(term.end, end_of(today, policy.cooling_off.period))
+    _not_before_start(term, local_date(policy, confirmed_at))
+    return brought_forward_to(term, policy, cooling_off_until(policy, confirmed_at))
+
+
+def brought_forward_to(term: AnyTerm, policy: Policy, until: datetime) -> Term:
+    """The same, from the end of the cooling-off as it was promised: `until` (not included) is the instant
+    that `cooling_off_until` gave when the wish was confirmed.
+
+    Raises RetentionDataError if `until` lies before the start of the term.
+    """
+    last_day = local_date(policy, until - timedelta(microseconds=1))
+    _not_before_start(term, last_day)
+    end = min(term.end, last_day)
     notice_on = min(term.notice_on, end)
     return Term(start=term.start, end=end, notice_on=notice_on, over_at=over_after(policy, end))
 
