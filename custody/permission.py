@@ -11,7 +11,7 @@ from typing import Final
 from custody.kit import Kit, Package
 from custody.people import Actor, Function
 from custody.protocol import Legal
-from custody.refusal import NotSeen, Refused
+from custody.refusal import NotPermitted, NotSeen
 
 
 class Relation(StrEnum):
@@ -178,10 +178,10 @@ def permit(action: str, actor: Actor, kit: Kit | None = None, packages: Iterable
         raise NotSeen
     for package in named:
         if not may(action, actor, kit, package):
-            raise Refused(
+            raise NotPermitted(
                 "This is not yours to do with package {package}: it is with {holder}.",
                 package=package.package,
                 holder=(package.holder.name if package.holder and package.holder.name else "-"),
             )
     if not named and not may(action, actor, kit):
-        raise Refused("Your function does not allow this step here.")
+        raise NotPermitted("Your function does not allow this step here.")

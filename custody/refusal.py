@@ -37,6 +37,10 @@ class NotSeen(Refused):
         super().__init__("There is no kit with this number that you can open.")
 
 
+class NotPermitted(Refused):
+    """The table of permissions does not allow it; the kit itself may be known to this person."""
+
+
 class KeyUsed(Refused):
     """The Idempotency-Key was used for another command."""
 

@@ -23,7 +23,7 @@ from custody.card import CardRefused
 from custody.event import EventRefused
 from custody.ledger import MovedOn
 from custody.number import NumberRefused
-from custody.refusal import KeyUsed, NotSeen, Refused, Stale
+from custody.refusal import KeyUsed, NotPermitted, NotSeen, Refused, Stale
 from desk.session import TooManyAttempts
 from desk.token import TokenRefused
 
@@ -135,6 +135,7 @@ PROBLEMS: Final[Mapping[type[Exception], Row]] = {
     ForeignForm: _of("foreign-form", 403, "Form refused"),
     TooManyAttempts: _of("too-many-attempts", 429, "Too many attempts"),
     NotSeen: _of("not-found", 404, "Not found"),
+    NotPermitted: _of("not-allowed", 403, "Not allowed"),
     Refused: _of("refused", 409, "Not possible now"),
     MovedOn: _of("moved-on", 409, "Somebody was quicker", str(Stale())),
     Stale: _of("moved-on", 412, "Somebody was quicker"),

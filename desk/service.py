@@ -1,4 +1,4 @@
-"""One worker of the service: its database, its ledger, whose tokens it trusts; and how a command is carried out."""
+"""One worker of the service: its database, its ledger, whose tokens it trusts, how a command is carried out."""
 
 import hashlib
 import json
@@ -16,6 +16,7 @@ from custody import access, reading
 from custody import card as cards
 from custody import commands as c
 from custody.directory import Directory
+from custody.event import Event
 from custody.items import TYPES
 from custody.kit import Kit
 from custody.ledger import Command, Decided, Ledger, Receipt, Seen
@@ -133,9 +134,10 @@ class Service:
         )
         return await self.ledger.carry_out(command, lambda seen: door.decide(doing, order, seen))
 
-    async def _trail_for(self, actor: Actor, kits: tuple[str, ...]) -> tuple[Any, ...]:
+    async def _trail_for(self, actor: Actor, kits: tuple[str, ...]) -> tuple[Event, ...]:
         async with seen_by(self.engine, actor) as connection:
-            return tuple(e for k in kits for e in await reading.trail(connection, k, Trail.CUSTODY))
+            trails = [await reading.trail(connection, kit, Trail.CUSTODY) for kit in kits]
+        return tuple(event for trail in trails for event in trail)
 
     async def _propose(self, door: Door, order: Any, given: Given) -> Waiting:
         """The same key gives the same proposal: its name is derived from who, key and command."""
@@ -145,8 +147,8 @@ class Service:
         async with self.engine.begin() as connection:
             until = await connection.scalar(
                 text(
-                    "SELECT custody.propose(:id, :action, :kit, CAST(:actor AS jsonb), CAST(:command AS jsonb),"
-                    " :valid)"
+                    "SELECT custody.propose(:id, :action, :kit, CAST(:actor AS jsonb),"
+                    " CAST(:command AS jsonb), :valid)"
                 ),
                 {
                     "id": name,

@@ -47,6 +47,7 @@ AS $$
 $$;
 
 -- Two people: what one proposes waits here for the other's signature. Not evidence; it falls away.
+-- The same command under the same key is the same proposal.
 CREATE FUNCTION custody.propose(
     id_ text, action_ text, kit_ text, actor jsonb, command_ jsonb, valid interval
 ) RETURNS timestamptz
@@ -58,8 +59,9 @@ DECLARE
 BEGIN
     INSERT INTO custody.proposal (id, action, kit, person, function, organisation, command, proposed_at, until)
     VALUES (id_, action_, kit_, actor ->> 'person', actor ->> 'function', actor ->> 'organisation',
-            command_, custody.clock(), until_);
-    RETURN until_;
+            command_, custody.clock(), until_)
+    ON CONFLICT (id) DO NOTHING;
+    RETURN (SELECT p.until FROM custody.proposal p WHERE p.id = id_);
 END $$;
 
 -- The proposer takes a proposal back, or a second person declines it.
