@@ -87,7 +87,8 @@ class Command:
     """What is to be carried out, and the key under which it is carried out once.
 
     ``digest`` is the SHA-256 of the command as it came in, to tell a retry from another command.
-    ``expected`` is the state the caller decided on (``If-Match``); None where it does not matter.
+    ``expected`` is the state the caller decided on (``If-Match``); None where it does not matter. ``eyes`` is
+    whose reading rights the look has, where the one who signs has none (an observer at a disposal).
     """
 
     actor: Actor
@@ -97,6 +98,7 @@ class Command:
     others: tuple[str, ...] = ()
     proposal: str | None = None
     expected: str | None = None
+    eyes: Actor | None = None
 
 
 Decide = Callable[[Seen], Decided]
@@ -165,7 +167,8 @@ class Ledger:
         async with self._driver() as driver:
             for _ in range(TRIES):
                 try:
-                    seen = await self._look(driver, command.actor, command.kits, command.others)
+                    eyes = command.eyes or command.actor
+                    seen = await self._look(driver, eyes, command.kits, command.others)
                     self._check_expected(command, seen)
                     decided = decide(seen)
                     return await self.append(driver, command, seen, decided)
