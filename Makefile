@@ -17,6 +17,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/custody-ready
 ASSETS := $(VENV)/custody-assets
+TRANSLATIONS := desk/translations
+TEXTS  := $(wildcard $(TRANSLATIONS)/*/LC_MESSAGES/*.po)
 
 # need COMMAND-THAT-TESTS-FOR-IT, DEBIAN-PACKAGE, WHAT-IT-IS
 define need
@@ -33,11 +35,11 @@ fi
 endef
 
 .PHONY: demo test check lock browser ready format
-demo: $(ASSETS)
+demo: $(ASSETS) $(TEXTS:.po=.mo)
 	export CUSTODY_DEMO=fictional
 	exec $(BIN)/custody demo
 
-test: $(ASSETS) browser
+test: $(ASSETS) $(TEXTS:.po=.mo) browser
 	$(BIN)/python -m pytest $(TESTS)
 
 check: $(READY)
@@ -49,9 +51,9 @@ check: $(READY)
 	trap 'rm -rf "$$data"' EXIT
 	env -u CUSTODY_DATABASE_URL -u CUSTODY_CLERK_DATABASE_URL -u CUSTODY_MIGRATOR_DATABASE_URL \
 	    CUSTODY_DATA="$$data/var" $(BIN)/custody database check
-	if [ -f desk/locale/messages.pot ]; then
-	    $(BIN)/pybabel -q extract -F babel.cfg --omit-header -o "$$data/messages.pot" .
-	    $(BIN)/pybabel update --check -i "$$data/messages.pot" -d desk/locale
+	if [ -f babel.cfg ]; then
+	    $(BIN)/pybabel -q extract -F babel.cfg -o "$$data/messages.pot" .
+	    $(BIN)/pybabel update --check --ignore-pot-creation-date -i "$$data/messages.pot" -d $(TRANSLATIONS)
 	fi
 
 format: $(READY)
@@ -82,6 +84,9 @@ $(READY): requirements-dev.txt pyproject.toml
 $(ASSETS): $(READY) package-lock.json package.json desk/assets.py
 	$(BIN)/python -m desk.assets
 	touch $@
+
+%.mo: %.po | $(READY)
+	$(BIN)/pybabel -q compile -i $< -o $@
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 lock: $(READY)
