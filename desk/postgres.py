@@ -219,7 +219,7 @@ class EmbeddedServer:
     def _make_if_new(self) -> None:
         ours = self.folder / MARKER
         if not ours.exists():
-            new = _Marker(format=FORMAT, postgres_major=self.binaries.major, port=_free_port())
+            new = _Marker(format=FORMAT, postgres_major=self.binaries.major, port=free_port())
             _write_private(ours, json.dumps(asdict(new), indent=1))
         self._marker = _read_marker(ours)
         if self._marker.postgres_major != self.binaries.major:
@@ -408,7 +408,7 @@ def _is_server(pid: int, cluster: Path) -> bool:
     return "postgres" in line and f"-D{cluster}" in line
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A free port below those that systems give to outgoing connections: it must be free tomorrow too."""
     for _ in range(1000):
         port = 15000 + secrets.randbelow(15000)
