@@ -29,10 +29,10 @@ from custody.commands import (
     Take,
     Void,
 )
+from custody.decision import Decided, Seen
 from custody.directory import Directory
 from custody.event import Event, Fact
 from custody.kit import Kit, Package
-from custody.ledger import Decided, Seen
 from custody.number import KitNumber, label_code, next_serial, parse_part
 from custody.people import Actor
 from custody.permission import permit

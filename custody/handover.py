@@ -19,11 +19,11 @@ from custody.commands import (
     RecordAcceptance,
     Refuse,
 )
+from custody.decision import Decided, Seen
 from custody.directory import Directory
 from custody.event import Fact, write_moment
 from custody.handling import each_kit, fact, seal_findings
 from custody.kit import Handover, Kit, Package
-from custody.ledger import Decided, Seen
 from custody.people import Actor, Function, OrganisationKind
 from custody.protocol import Custody, Legal
 from custody.refusal import Refused

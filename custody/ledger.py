@@ -23,11 +23,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from custody import private
+from custody.decision import Decided, Seen
 from custody.event import Event, Fact, Head, place_in_trail
 from custody.kit import Kit, from_document, to_document
 from custody.people import Actor
 from custody.protocol import STEPS, Step, Trail
-from custody.refusal import KeyUsed, NotSeen, Refused, Stale
+from custody.refusal import KeyUsed, Refused, Stale
 from custody.trail import NotAStep, after
 
 TRIES: Final = 6
@@ -45,29 +46,6 @@ class Masters(Protocol):
     """Where the master keys of the centres come from."""
 
     def master(self, centre: str) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What a look saw, and when: ``at`` is the database's clock, read after everything else."""
-
-    at: datetime
-    kits: Mapping[str, Kit] = field(default_factory=dict)
-    heads: Mapping[str, Head] = field(default_factory=dict)
-
-    def kit(self, number: str) -> Kit:
-        """The kit of this number. Raises NotSeen."""
-        if number not in self.kits:
-            raise NotSeen
-        return self.kits[number]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
-    """The facts of a decision and the secrets that stand outside them (hashes of a card, a policy's text)."""
-
-    facts: tuple[Fact, ...]
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,12 @@ from custody.commands import (
     WishWithdrawal,
     WithdrawReport,
 )
+from custody.decision import Decided
 from custody.directory import Directory
 from custody.event import Fact
 from custody.handling import fact, needs_second
 from custody.handover import cancel_offers
 from custody.kit import Kit, Policy, Term
-from custody.ledger import Decided
 from custody.people import Actor, OrganisationKind
 from custody.permission import permit
 from custody.protocol import Legal

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from custody.commands import NewPackage, Paper, Register, ReserveNumbers, Supplement
+from custody.decision import Decided, Seen
 from custody.event import Fact, write_moment
 from custody.kit import Kit, Policy, Term
-from custody.ledger import Decided, Seen
 from custody.people import Actor, Function
 from custody.permission import permit
 from custody.refusal import Refused

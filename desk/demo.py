@@ -19,12 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from custody import commands as c
 from custody import reading
+from custody.decision import Decided
 from custody.directory import Directory
 from custody.event import Fact
 from custody.handling import store
 from custody.handover import accept, offer
 from custody.items import TYPES
-from custody.ledger import Command, Decide, Decided, Ledger, Receipt
+from custody.ledger import Command, Decide, Ledger, Receipt
 from custody.people import CLOCK, Actor
 from custody.prosecution import declare
 from desk import issuer

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from custody import commands as c
 from custody import handling, handover, prosecution, registering
+from custody.decision import Decided, Seen
 from custody.directory import Directory
 from custody.event import Event
 from custody.items import TYPES
-from custody.ledger import Decided, Seen
 from custody.people import Actor
 from custody.refusal import Refused
 from retention import disposal, keeping

@@ -15,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from custody import access, reading
 from custody import card as cards
 from custody import commands as c
+from custody.decision import Decided, Seen
 from custody.directory import Directory
 from custody.event import Event
 from custody.items import TYPES
 from custody.kit import Kit
-from custody.ledger import Command, Decided, Ledger, Receipt, Seen
+from custody.ledger import Command, Ledger, Receipt
 from custody.ledger import reading as seen_by
 from custody.number import RANDOM_BYTES, issue, parse_kit_number
 from custody.people import Actor

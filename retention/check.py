@@ -2,8 +2,8 @@
 
 A slot is an instant of a fixed grid (every five minutes in UTC). Whoever writes a slot's row first carries
 it out; a slot that was begun and not finished for ten minutes may be taken over, since its replica is gone.
-The check is level-triggered: it looks at what is due *now*, not at what became due in its slot. After downtime
-the newest slot alone is therefore enough (:func:`newest_slot`), and a missed one needs no catching up.
+The check is level-triggered: it looks at what is due *now*, not at what became due in its slot. So after
+downtime the newest slot is enough (:func:`newest_slot`), and those that were missed need no catching up.
 
 One slot goes through four steps; each moves kits one by one, one kit one append, as the clock:
 
@@ -32,9 +32,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from custody import reading
 from custody import tables as evidence
+from custody.decision import Decided, Seen
 from custody.event import write_moment
 from custody.kit import Kit
-from custody.ledger import Command, Decided, Ledger, MovedOn, Seen
+from custody.ledger import Command, Ledger, MovedOn
 from custody.people import CLOCK
 from custody.protocol import Retention
 from custody.refusal import Refused

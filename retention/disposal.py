@@ -21,10 +21,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from custody.commands import ApproveDisposal, CarryOutDisposal, PackageRef, ProposeDisposal, WithdrawDisposal
+from custody.decision import Decided, Seen
 from custody.event import Fact, write_moment
 from custody.handling import by_kit, fact, package_of, seal_findings
 from custody.kit import Kit, Package
-from custody.ledger import Decided, Seen
 from custody.people import CLOCK, STAFF, Actor
 from custody.permission import permit
 from custody.prosecution import choice

@@ -38,12 +38,12 @@ from custody.commands import (
     TakeBackDestruction,
     WithdrawReport,
 )
+from custody.decision import Decided, Seen
 from custody.event import write_moment
 from custody.handling import needs_second
 from custody.kit import Kit
 from custody.kit import Policy as PolicyVersion
 from custody.kit import Term as KitTerm
-from custody.ledger import Decided, Seen
 from custody.people import CLOCK, STAFF, Actor, Function
 from custody.permission import permit
 from custody.prosecution import choice

@@ -13,11 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from custody import reading
 from custody.commands import Agreement, NewItem, NewPackage, PackageRef, Register
+from custody.decision import Decided, Seen
 from custody.directory import Directory
 from custody.event import Fact
 from custody.items import TYPES
 from custody.kit import Kit, Policy, Term
-from custody.ledger import Command, Decide, Decided, Ledger, Receipt, Seen
+from custody.ledger import Command, Decide, Ledger, Receipt
 from custody.number import RANDOM_BYTES, issue
 from custody.people import CLOCK, Actor, Function
 from custody.registering import register
