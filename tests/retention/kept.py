@@ -1,0 +1,200 @@
+"""Kits in the middle of their term: the real decisions and folds, with and without a database."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from psycopg.types.json import Jsonb
+
+import retention
+from custody.commands import ApproveDisposal, CarryOutDisposal, PackageRef, ProposeDisposal
+from custody.decision import Decided, Seen
+from custody.event import Fact
+from custody.items import TYPES
+from custody.kit import Kit
+from custody.ledger import Command, Receipt, place
+from custody.people import CLOCK, Actor, Function
+from retention.check import EVERY, Figures, newest_slot, run_slot
+from retention.disposal import approve, carry_out, propose
+from retention.keeping import expire, expires_at, fall_due, register
+from retention.policy import Policy, load
+from tests.custody.story import (
+    COORDINATOR,
+    CUSTODIAN,
+    CUSTODIAN_2,
+    NURSE,
+    OTHER_NURSE,
+    Story,
+    kit_order,
+    new_number,
+    ref,
+)
+
+SEED: Final = Path(retention.__file__).with_name("seed") / "belgium.json"
+BELGIUM: Final = load(SEED.read_bytes())
+POLICY: Final = BELGIUM[0]
+NOON: Final = datetime(2026, 1, 15, 12, tzinfo=UTC)
+HASHES: Final = {"code_hash": hashlib.sha256(b"code").hexdigest(), "secret_hash": "none"}
+DAY: Final = timedelta(days=1)
+
+OBSERVER: Final = OTHER_NURSE  # of another centre, without a right to read the kit
+
+
+def card_of(kit: str) -> Actor:
+    """The victim, with the card of this kit."""
+    return Actor(function=Function.VICTIM, card=kit)
+
+
+# --- without a database: the same folds that the ledger uses ----------------------------------------
+
+
+def then(kit: Kit, decided: Decided, at: datetime) -> Kit:
+    """The kit once this was recorded at ``at``."""
+    return place(decided.facts, Seen(at=at, kits={kit.number: kit}))[1][kit.number]
+
+
+def kit_of(at: datetime = NOON, age_class: str = "adult", policies: tuple[Policy, ...] = BELGIUM) -> Kit:
+    """A kit registered an hour after its examination; three sealed packages, twelve items."""
+    number = new_number()
+    seen = Seen(at=at)
+    order = kit_order(at, age_class)
+    decided = register(seen, order, NURSE, number=number, policies=policies, item_types=TYPES, card=HASHES)
+    return place(decided.facts, seen)[1][number]
+
+
+def over_at(kit: Kit) -> datetime:
+    assert kit.term is not None
+    return kit.term.over_at
+
+
+def noticed(kit: Kit | None = None) -> tuple[Kit, datetime]:
+    """A kit whose notice fell due on its day, and that moment."""
+    kit = kit or kit_of()
+    assert kit.term is not None
+    at = datetime.combine(kit.term.notice_on, NOON.timetz())
+    return then(kit, fall_due(kit, BELGIUM, at), at), at
+
+
+def expired(kit: Kit | None = None) -> tuple[Kit, datetime]:
+    kit, _ = noticed(kit)
+    at = expires_at(kit, POLICY)
+    assert at is not None
+    return then(kit, expire(kit, BELGIUM, at), at), at
+
+
+def approved(kit: Kit | None = None) -> tuple[Kit, datetime]:
+    kit, at = expired(kit)
+    kit = then(kit, propose(kit, ProposeDisposal(kit=kit.number), CUSTODIAN, at), at)
+    return then(kit, approve(kit, ApproveDisposal(kit=kit.number), COORDINATOR, at), at), at
+
+
+def whole(kit: str, packages: int = 3, **more: PackageRef) -> CarryOutDisposal:
+    """Every package scanned with its seal, every item named."""
+    refs = {p: ref(kit, p) for p in range(1, packages + 1)} | {each.package: each for each in more.values()}
+    return CarryOutDisposal(kit=kit, packages=tuple(refs.values()), items=tuple(range(1, 4 * packages + 1)))
+
+
+# --- on PostgreSQL ------------------------------------------------------------------------------------
+
+
+async def adopt(story: Story, policies: bytes | None = None, version: int = 1) -> None:
+    """Adopt Belgium's policy, as a new database does."""
+    document = SEED.read_bytes() if policies is None else policies
+    fields = {
+        "policy": {"id": "belgium", "version": version},
+        "digest": hashlib.sha256(document).hexdigest(),
+    }
+    adopted = Fact(type="policy.adopted", subject="policy:belgium", who=CLOCK.who(), fields=fields)
+    extra = {"policy": base64.b64encode(document).decode()}
+    key = f"adopt-belgium-{version}"
+    command = Command(
+        actor=CLOCK,
+        key=key,
+        digest=hashlib.sha256(key.encode()).digest(),
+        others=("policy:belgium",),
+    )
+    await story.clerk.carry_out(command, lambda seen: Decided(facts=(adopted,), extra=extra))
+
+
+async def kept(story: Story, age_class: str = "adult") -> str:
+    """A kit registered now, under Belgium's policy."""
+    number = new_number()
+    order = kit_order((await story.look(NURSE)).at, age_class)
+    hashes = {"code_hash": hashlib.sha256(number.encode()).hexdigest(), "secret_hash": "none"}
+    await story.do(
+        NURSE,
+        [number],
+        lambda seen: register(
+            seen, order, NURSE, number=number, policies=BELGIUM, item_types=TYPES, card=hashes
+        ),
+    )
+    return number
+
+
+async def check(story: Story) -> Figures:
+    """Run the check in the next slot that nobody has run."""
+    slot = newest_slot((await story.look(NURSE)).at)
+    while (figures := await run_slot(story.clerk, story.clerk.engine, slot)) is None:
+        slot += EVERY
+    return figures
+
+
+async def kept_until_expired(story: Story, advance: Callable[[timedelta], None]) -> str:
+    """A kit whose term ran to its end, with the notice on its day."""
+    number = await kept(story)
+    kit = await story.kit(number)
+    assert kit.term is not None
+    advance((kit.term.notice_on - kit.term.start) + DAY)
+    assert (await check(story)).notices_due == 1
+    noticed_kit = await story.kit(number)
+    over = expires_at(noticed_kit, POLICY)
+    assert over is not None
+    advance(over - (await story.look(NURSE)).at + timedelta(minutes=1))
+    assert (await check(story)).expired == 1
+    return number
+
+
+async def kept_until_approved(story: Story, advance: Callable[[timedelta], None]) -> str:
+    number = await kept_until_expired(story, advance)
+    await story.do(
+        CUSTODIAN,
+        [number],
+        lambda seen: propose(seen.kit(number), ProposeDisposal(kit=number), CUSTODIAN, seen.at),
+    )
+    await story.do(
+        COORDINATOR,
+        [number],
+        lambda seen: approve(seen.kit(number), ApproveDisposal(kit=number), COORDINATOR, seen.at),
+    )
+    return number
+
+
+async def signed(
+    story: Story, proposer: Actor, signer: Actor, number: str, decide: Callable[[Seen], Decided]
+) -> tuple[Receipt, ...]:
+    """One person asks, another signs: the way by which two people do one thing."""
+    waiting = uuid4().hex
+    async with story.ledger._driver() as driver:
+        asked = [waiting, "test", number, Jsonb(proposer.context()), Jsonb({})]
+        await driver.execute("SELECT custody.propose(%s, %s, %s, %s, %s, interval '1 day')", asked)
+    return await story.do(signer, [number], decide, proposal=waiting, eyes=proposer)
+
+
+async def destroyed(story: Story, number: str, order: CarryOutDisposal | None = None) -> tuple[Receipt, ...]:
+    """Cleo carries out before the observer what Coraline approved."""
+    act = order or whole(number)
+
+    def decide(seen: Seen) -> Decided:
+        return carry_out(seen, act, CUSTODIAN_2, OBSERVER, COORDINATOR)
+
+    return await signed(story, CUSTODIAN_2, OBSERVER, number, decide)
+
+
+def without(kit: Kit, **change: object) -> Kit:
+    """The kit with some of it put differently, as if the trail had gone another way."""
+    return replace(kit, **change)  # type: ignore[arg-type]  # each caller names real fields of Kit

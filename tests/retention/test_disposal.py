@@ -1,0 +1,596 @@
+"""How a kit ends that nobody reported: by three people, and only while nothing protects it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from psycopg.errors import DatabaseError
+from psycopg.types.json import Jsonb
+from sqlalchemy import text
+
+from custody.commands import (
+    AnswerRequest,
+    ApproveDisposal,
+    CarryOutDisposal,
+    DeclareReport,
+    ExtendTerm,
+    Offer,
+    PlaceHold,
+    ProposeDisposal,
+    Request,
+    WithdrawDisposal,
+)
+from custody.decision import Decided, Seen
+from custody.event import Fact, place_in_trail
+from custody.handover import offer
+from custody.kit import Handover, Hold, Holder, Kit, Order, to_document
+from custody.ledger import MovedOn, reading
+from custody.people import CLOCK, Actor
+from custody.prosecution import answer, choice, declare, request
+from custody.protocol import Custody, Legal, Retention
+from custody.refusal import NeedsSecond, NotSeen, Refused
+from retention.disposal import approve, carry_out, eligibility, propose, withdraw_disposal
+from retention.keeping import extend, place_hold
+from tests.conftest import Engines
+from tests.custody.story import (
+    CENTRE,
+    COORDINATOR,
+    CUSTODIAN,
+    CUSTODIAN_2,
+    NURSE,
+    NURSE_2,
+    OFFICER,
+    Story,
+    begin,
+    ref,
+)
+from tests.retention.kept import (
+    BELGIUM,
+    DAY,
+    OBSERVER,
+    adopt,
+    approved,
+    card_of,
+    check,
+    destroyed,
+    expired,
+    kept,
+    kept_until_approved,
+    kept_until_expired,
+    noticed,
+    then,
+    whole,
+    without,
+)
+
+pytestmark = pytest.mark.anyio
+
+Advance = Callable[[timedelta], None]
+
+
+@pytest.fixture
+async def story(engines: Engines) -> Story:
+    begun = await begin(engines.service, engines.clerk)
+    await adopt(begun)
+    return begun
+
+
+# --- what must be so before -------------------------------------------------------------------------
+
+
+def unmet(kit: Kit, at: datetime, unanswered: int = 0) -> list[str]:
+    return [c.name for c in eligibility(kit, at, unanswered) if not c.met]
+
+
+def test_of_an_expired_kit_that_nothing_protects_every_line_is_met() -> None:
+    kit, at = expired()
+
+    assert unmet(kit, at) == []
+    assert all(c.says.endswith(".") and "{" not in c.says for c in eligibility(kit, at, 0))
+
+
+def hold() -> dict[str, Hold]:
+    return {"ab" * 16: Hold(id="ab" * 16, ground="centre")}
+
+
+def open_offer() -> dict[str, Handover]:
+    at = expired()[1]
+    somebody = Holder(name="Nora Nachtwacht")
+    given = Handover(
+        id="cd" * 16, packages=(1,), giver=somebody, receiver=somebody, offered_at=at, due_at=at + DAY
+    )
+    return {given.id: given}
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        ("report", {"legal": Legal.DECLARED}),
+        ("report", {"legal": Legal.LINKED}),
+        ("order", {"order": Order(digest="00" * 32, authority="Judge", dated=date(2026, 1, 20))}),
+        ("hold", {"holds": hold()}),
+        ("handover", {"handovers": open_offer()}),
+        ("packages", {"packages": {}}),
+    ],
+)
+def test_each_thing_that_protects_a_kit_is_a_line_of_its_own(line: str, change: dict[str, Any]) -> None:
+    kit, at = expired()
+
+    assert unmet(without(kit, **change), at) == [line]
+
+
+def test_a_running_term_a_waiting_request_and_packages_elsewhere_are_lines_too() -> None:
+    kit, at = expired()
+
+    assert unmet(kit, at, unanswered=1) == ["request"]
+    assert unmet(kit, at - DAY) == ["term"]
+    assert unmet(noticed()[0], at) == ["term"]
+    for state, line in ((Custody.OPENED, "opened"), (Custody.LOST, "packages")):
+        package = replace(kit.packages[1], state=state)
+        assert unmet(without(kit, packages={**kit.packages, 1: package}), at) == [line]
+    elsewhere = replace(kit.packages[1], holder=Holder(name="Ana Lyse", organisation="lab-zevenster"))
+    assert unmet(without(kit, packages={**kit.packages, 1: elsewhere}), at) == ["packages"]
+
+
+def test_a_kit_whose_term_runs_cannot_even_be_proposed() -> None:
+    kit, at = noticed()
+
+    with pytest.raises(Refused, match="The term is not over"):
+        propose(kit, ProposeDisposal(kit=kit.number), CUSTODIAN, at)
+
+
+# --- three people -------------------------------------------------------------------------------------
+
+
+def test_who_proposes_does_not_approve_even_in_another_function() -> None:
+    kit, at = expired()
+    both = replace(COORDINATOR, person=CUSTODIAN.person, name=CUSTODIAN.name)
+    kit = then(kit, propose(kit, ProposeDisposal(kit=kit.number), CUSTODIAN, at), at)
+
+    with pytest.raises(Refused, match="You proposed this disposal"):
+        approve(kit, ApproveDisposal(kit=kit.number), both, at)
+
+
+def test_who_approves_does_not_carry_out_even_in_another_function() -> None:
+    kit, at = approved()
+    seen = Seen(at=at, kits={kit.number: kit})
+    both = replace(CUSTODIAN, person=COORDINATOR.person, name=COORDINATOR.name)
+
+    with pytest.raises(Refused, match="You approved this disposal"):
+        carry_out(seen, whole(kit.number), both, OBSERVER, COORDINATOR)
+
+
+@pytest.mark.parametrize("observer", [CUSTODIAN_2, COORDINATOR])
+def test_the_observer_is_neither_who_acts_nor_who_approved(observer: Actor) -> None:
+    kit, at = approved()
+    seen = Seen(at=at, kits={kit.number: kit})
+
+    with pytest.raises(Refused, match="are three people"):
+        carry_out(seen, whole(kit.number), CUSTODIAN_2, observer, COORDINATOR)
+    with pytest.raises(NeedsSecond):
+        carry_out(seen, whole(kit.number), CUSTODIAN_2, None, COORDINATOR)
+
+
+def test_police_do_not_observe_and_another_coordinator_did_not_approve() -> None:
+    kit, at = approved()
+    seen = Seen(at=at, kits={kit.number: kit})
+
+    with pytest.raises(Refused, match="employee of the hospital"):
+        carry_out(seen, whole(kit.number), CUSTODIAN_2, OFFICER, COORDINATOR)
+    with pytest.raises(Refused, match="not the person who approved"):
+        carry_out(seen, whole(kit.number), CUSTODIAN_2, OBSERVER, replace(COORDINATOR, person="cosima"))
+
+
+def test_the_table_of_permissions_keeps_others_out() -> None:
+    kit, at = expired()
+
+    with pytest.raises(Refused, match="does not allow"):
+        propose(kit, ProposeDisposal(kit=kit.number), NURSE, at)
+    with pytest.raises(NotSeen):
+        propose(kit, ProposeDisposal(kit=kit.number), OBSERVER, at)
+    kit = then(kit, propose(kit, ProposeDisposal(kit=kit.number), CUSTODIAN, at), at)
+    with pytest.raises(Refused, match="does not allow"):
+        approve(kit, ApproveDisposal(kit=kit.number), CUSTODIAN_2, at)
+
+
+# --- every package, every item -----------------------------------------------------------------------
+
+
+def tried(order: CarryOutDisposal, kit: Kit, at: datetime) -> Decided:
+    return carry_out(Seen(at=at, kits={kit.number: kit}), order, CUSTODIAN_2, OBSERVER, COORDINATOR)
+
+
+def test_a_package_that_was_not_scanned_is_asked_for_and_nothing_is_written() -> None:
+    kit, at = approved()
+    order = whole(kit.number)
+
+    with pytest.raises(Refused, match="Scan package 2, or say that it is not there"):
+        tried(replace(order, packages=(order.packages[0], order.packages[2])), kit, at)
+    with pytest.raises(Refused, match="Scan package 1 with its seal"):
+        tried(whole(kit.number, first=ref(kit.number, 1, seal=None)), kit, at)
+    with pytest.raises(Refused, match="another kit"):
+        tried(whole(kit.number, first=ref("7M4P9XQ3RT6C", 1)), kit, at)
+    with pytest.raises(Refused, match="twice"):
+        tried(replace(order, not_found=(3,)), kit, at)
+
+
+def test_every_item_is_named_once() -> None:
+    kit, at = approved()
+    order = whole(kit.number)
+
+    for items in (order.items[:-1], (*order.items, 12), (*order.items[:-1], 13)):
+        with pytest.raises(Refused, match="Name every item"):
+            tried(replace(order, items=items), kit, at)
+
+
+@pytest.mark.parametrize("wrong", [{"seal": "S-9999"}, {"condition": "broken"}])
+def test_a_seal_that_is_not_as_recorded_is_a_finding_and_takes_the_disposal_back(wrong: Any) -> None:
+    kit, at = approved()
+
+    decided = tried(whole(kit.number, second=ref(kit.number, 2, **wrong)), kit, at)
+
+    assert [f.type for f in decided.facts] == ["seal.found_broken", "disposal.withdrawn"]
+    after = then(kit, decided, at)
+    assert after.retention is Retention.EXPIRED
+    assert after.disposal is None
+    assert after.packages[2].seal_broken
+    assert all(p.state is Custody.SEALED for p in after.packages.values())
+
+
+def test_a_package_that_is_not_there_is_a_finding_and_needs_no_observer() -> None:
+    kit, at = approved()
+    order = whole(kit.number)
+    order = replace(order, packages=order.packages[:2], not_found=(3,), items=())
+
+    decided = carry_out(Seen(at=at, kits={kit.number: kit}), order, CUSTODIAN_2, None, COORDINATOR)
+
+    assert [f.type for f in decided.facts] == ["package.lost", "disposal.withdrawn"]
+    after = then(kit, decided, at)
+    assert after.packages[3].state is Custody.LOST
+    assert after.packages[1].state is Custody.SEALED
+    assert unmet(after, at) == ["packages"]
+
+
+def test_what_was_added_after_the_proposal_has_to_be_proposed_too() -> None:
+    kit, at = approved()
+    late = replace(kit.packages[3], package=4)
+    kit = without(kit, packages={**kit.packages, 4: late})
+
+    with pytest.raises(Refused, match="have changed since the proposal"):
+        tried(whole(kit.number), kit, at)
+    assert kit.disposal is not None
+    waiting = without(kit, retention=Retention.PROPOSED, disposal=replace(kit.disposal, approved_by=None))
+    with pytest.raises(Refused, match="have changed since the proposal"):
+        approve(waiting, ApproveDisposal(kit=kit.number), COORDINATOR, at)
+
+
+def test_nothing_is_carried_out_that_is_not_approved() -> None:
+    kit, at = expired()
+    proposed = then(kit, propose(kit, ProposeDisposal(kit=kit.number), CUSTODIAN, at), at)
+
+    for not_yet in (kit, proposed):
+        with pytest.raises(Refused, match="Nobody has approved"):
+            tried(whole(kit.number), not_yet, at)
+    with pytest.raises(Refused, match="Nobody has proposed"):
+        approve(kit, ApproveDisposal(kit=kit.number), COORDINATOR, at)
+
+
+# --- stories on PostgreSQL --------------------------------------------------------------------------
+
+
+async def test_a_kit_that_nobody_reported_ends_by_three_people_and_later_its_key(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_approved(story, advance)
+    assert "hospital_reference" in await story.ledger.read_private(NURSE, await story.kit(number))
+
+    receipts = await destroyed(story, number)
+
+    assert [r.type for r in receipts] == ["disposal.carried_out", "package.destroyed"]
+    kit = await story.kit(number)
+    assert kit.retention is Retention.DISPOSED
+    assert kit.open_packages == ()
+    async with reading(story.ledger.engine, NURSE) as connection:
+        told = await connection.scalar(
+            text("SELECT convert_from(bytes, 'UTF8') FROM custody.event WHERE type = 'package.destroyed'")
+        )
+    for part in ('"part":"approver","person":"coraline"', '"part":"observer","person":"mira"', '"item":12'):
+        assert part in told
+
+    advance(timedelta(days=4 * 365))
+    assert (await check(story)).keys_destroyed == 0
+    assert await story.ledger.read_private(NURSE, await story.kit(number)) != {}
+    advance(timedelta(days=368))
+    assert (await check(story)).keys_destroyed == 1
+    kit = await story.kit(number)
+    assert kit.key_destroyed_at is not None
+    assert await story.ledger.read_private(NURSE, kit) == {}
+    assert (await check(story)).keys_destroyed == 0
+
+
+def reported(seen: Seen, number: str) -> Decided:
+    return declare(seen.kit(number), DeclareReport(kit=number, how="by_card"), card_of(number))
+
+
+def ended(seen: Seen, number: str) -> Decided:
+    return carry_out(seen, whole(number), CUSTODIAN_2, OBSERVER, COORDINATOR)
+
+
+async def test_a_report_seen_at_the_same_head_as_a_disposal_and_written_first_saves_the_kit(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_approved(story, advance)
+    by_card, at_work = await story.look(card_of(number), number), await story.look(CUSTODIAN_2, number)
+
+    await story.append(card_of(number), by_card, reported(by_card, number))
+
+    with pytest.raises(MovedOn):
+        await story.append(CUSTODIAN_2, at_work, ended(at_work, number))
+    with pytest.raises(Refused, match="Nobody has approved"):
+        await destroyed(story, number)
+    kit = await story.kit(number)
+    assert kit.legal is Legal.DECLARED
+    assert len(kit.open_packages) == 3
+
+
+async def test_a_report_written_after_the_disposal_is_told_that_it_is_too_late(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_approved(story, advance)
+    by_card, at_work = await story.look(card_of(number), number), await story.look(CUSTODIAN_2, number)
+
+    await story.append(CUSTODIAN_2, at_work, ended(at_work, number))
+
+    with pytest.raises(MovedOn):
+        await story.append(card_of(number), by_card, reported(by_card, number))
+    with pytest.raises(Refused, match="the term is disposed"):
+        await story.do(card_of(number), [number], lambda seen: reported(seen, number))
+    assert (await story.kit(number)).legal is Legal.UNREPORTED
+
+
+async def test_a_declared_report_stops_the_term_for_the_clock_and_for_everybody(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_expired(story, advance)
+    await story.do(card_of(number), [number], lambda seen: reported(seen, number))
+    advance(timedelta(days=3000))
+
+    figures = await check(story)
+
+    assert (figures.notices_due, figures.expired, figures.failed) == (0, 0, 0)
+    with pytest.raises(Refused, match="A report was declared"):
+        await story.do(
+            CUSTODIAN,
+            [number],
+            lambda seen: propose(seen.kit(number), ProposeDisposal(kit=number), CUSTODIAN, seen.at),
+        )
+
+
+async def test_the_victim_freezes_with_the_card_and_the_approval_falls(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_approved(story, advance)
+    victim = card_of(number)
+    order = PlaceHold(kit=number, ground="safety", reason="frozen")
+
+    await story.do(victim, [number], lambda seen: place_hold(seen.kit(number), order, victim, "ef" * 16))
+
+    kit = await story.kit(number)
+    assert kit.retention is Retention.EXPIRED
+    assert kit.disposal is None
+    with pytest.raises(Refused, match="Nobody has approved"):
+        await destroyed(story, number)
+    with pytest.raises(Refused, match="A hold stands"):
+        await story.do(
+            CUSTODIAN,
+            [number],
+            lambda seen: propose(seen.kit(number), ProposeDisposal(kit=number), CUSTODIAN, seen.at),
+        )
+
+
+async def test_an_extension_after_approval_gives_the_term_back(story: Story, advance: Advance) -> None:
+    number = await kept_until_approved(story, advance)
+    victim, order = card_of(number), ExtendTerm(kit=number, how="by_card")
+
+    await story.do(victim, [number], lambda seen: extend(seen.kit(number), order, victim, BELGIUM, seen.at))
+
+    kit = await story.kit(number)
+    assert kit.retention is Retention.RUNNING
+    assert kit.disposal is None
+    with pytest.raises(Refused, match="Nobody has approved"):
+        await destroyed(story, number)
+
+
+async def test_a_disposal_can_be_taken_back_and_proposed_again(story: Story, advance: Advance) -> None:
+    number = await kept_until_approved(story, advance)
+    order = WithdrawDisposal(kit=number, reason="the certificate was wrong")
+
+    await story.do(
+        COORDINATOR, [number], lambda seen: withdraw_disposal(seen.kit(number), order, COORDINATOR)
+    )
+
+    assert (await story.kit(number)).retention is Retention.EXPIRED
+    await story.do(
+        CUSTODIAN,
+        [number],
+        lambda seen: propose(seen.kit(number), ProposeDisposal(kit=number), CUSTODIAN, seen.at),
+    )
+    assert (await story.kit(number)).retention is Retention.PROPOSED
+
+
+async def test_a_request_of_the_police_between_approval_and_act_stops_it_until_it_is_answered(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_approved(story, advance)
+    id_ = "12" * 16
+    asked = Request(pv="PV-0000/26", centre=CENTRE)
+    await story.do(
+        OFFICER, [], lambda seen: request(asked, OFFICER, story.directory, id_), others=(f"request:{id_}",)
+    )
+
+    with pytest.raises(Refused, match="Nothing may be destroyed while"):
+        await destroyed(story, number)
+    assert (await story.kit(number)).retention is Retention.APPROVED
+
+    none = AnswerRequest(request=id_, how="no_match")
+    seen = await story.ledger.look(NURSE, others=(f"request:{id_}",))
+    waiting = answer(none, None, NURSE, NURSE_2)
+    await story.append(NURSE, seen, waiting)
+    await destroyed(story, number)
+    assert (await story.kit(number)).retention is Retention.DISPOSED
+
+
+async def test_a_seal_that_differs_is_recorded_and_nothing_is_destroyed(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_approved(story, advance)
+    order = whole(number, first=ref(number, 1, seal="S-0009"))
+
+    receipts = await story.do(
+        CUSTODIAN_2,
+        [number],
+        lambda seen: carry_out(seen, order, CUSTODIAN_2, None, COORDINATOR),
+    )
+
+    assert [r.type for r in receipts] == ["seal.found_broken", "disposal.withdrawn"]
+    kit = await story.kit(number)
+    assert kit.retention is Retention.EXPIRED
+    assert len(kit.open_packages) == 3
+
+
+# --- what PostgreSQL refuses by itself --------------------------------------------------------------
+
+
+def made_by_hand(kit: Kit) -> Decided:
+    """A disposal that no rule has looked at."""
+    entries = [{"package": p.package} for p in kit.open_packages]
+    signs = [COORDINATOR.signs("approver"), OBSERVER.signs("observer")]
+    return Decided(
+        facts=(choice(kit, "disposal.carried_out", CUSTODIAN_2, packages=entries, **{"with": signs}),)
+    )
+
+
+def _as_the_clock(number: str, type_: str, seen: Seen) -> Decided:
+    return Decided(facts=(choice(seen.kit(number), type_, CLOCK),))
+
+
+async def driven_to_approved(story: Story, number: str) -> None:
+    """Proposed and approved by hand-made facts, whatever the rules say."""
+    entries = [{"package": 1}]
+    await story.do(
+        CUSTODIAN,
+        [number],
+        lambda seen: Decided(
+            facts=(choice(seen.kit(number), "disposal.proposed", CUSTODIAN, packages=entries),)
+        ),
+    )
+    await story.do(
+        COORDINATOR,
+        [number],
+        lambda seen: Decided(facts=(choice(seen.kit(number), "disposal.approved", COORDINATOR),)),
+    )
+
+
+async def refused_by_the_database(story: Story, number: str) -> None:
+    seen = await story.look(CUSTODIAN_2, number)
+    with pytest.raises(Refused, match="Nothing may be destroyed while"):
+        await story.append(CUSTODIAN_2, seen, made_by_hand(seen.kit(number)))
+    assert (await story.kit(number)).retention is Retention.APPROVED
+
+
+async def test_without_the_rules_the_database_carries_out_only_what_nothing_protects(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_expired(story, advance)
+    await driven_to_approved(story, number)
+    seen = await story.look(CUSTODIAN_2, number)
+
+    await story.append(CUSTODIAN_2, seen, made_by_hand(seen.kit(number)))
+
+    assert (await story.kit(number)).retention is Retention.DISPOSED
+
+
+async def test_without_the_rules_the_database_refuses_while_a_hold_stands(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_expired(story, advance)
+    order = PlaceHold(kit=number, ground="suspected_pressure", reason="worries")
+    await story.do(NURSE, [number], lambda seen: place_hold(seen.kit(number), order, NURSE, "ab" * 16))
+    await driven_to_approved(story, number)
+
+    await refused_by_the_database(story, number)
+
+
+async def test_without_the_rules_the_database_refuses_while_a_hand_over_is_open(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_expired(story, advance)
+    at = (await story.look(NURSE)).at
+    order = Offer(packages=(ref(number, 2),), organisation=CENTRE, due_at=at + timedelta(hours=4))
+    await story.do(NURSE, [number], lambda seen: offer(seen, order, NURSE, story.directory, "cd" * 16))
+    await driven_to_approved(story, number)
+
+    await refused_by_the_database(story, number)
+
+
+async def test_without_the_rules_the_database_refuses_while_the_term_runs(story: Story) -> None:
+    number = await kept(story)
+    for type_ in ("notice.due", "term.expired"):
+        await story.do(CLOCK, [number], partial(_as_the_clock, number, type_))
+    await driven_to_approved(story, number)
+
+    await refused_by_the_database(story, number)
+
+
+async def test_without_the_rules_the_database_refuses_while_a_request_is_unanswered(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_expired(story, advance)
+    await driven_to_approved(story, number)
+    asked = Request(pv="PV-0001/26", centre=CENTRE)
+    await story.do(
+        OFFICER,
+        [],
+        lambda seen: request(asked, OFFICER, story.directory, "34" * 16),
+        others=(f"request:{'34' * 16}",),
+    )
+
+    await refused_by_the_database(story, number)
+
+
+async def test_without_rules_and_folds_the_database_refuses_a_disposal_after_a_report(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept_until_approved(story, advance)
+    await story.do(card_of(number), [number], lambda seen: reported(seen, number))
+    seen = await story.look(CUSTODIAN_2, number)
+    kit = seen.kit(number)
+    (fact,) = made_by_hand(kit).facts
+
+    with pytest.raises(DatabaseError, match="is not possible while the legal state is declared"):
+        await _straight_to_append(story, kit, fact, seen)
+
+    assert (await story.kit(number)).legal is Legal.DECLARED
+
+
+async def _straight_to_append(story: Story, kit: Kit, fact: Fact, seen: Seen) -> None:
+    """The bytes and a forged projection, past everything written in Python."""
+    event = place_in_trail(fact, kit.choices_head, seen.at, b"\0" * 16)
+    forged = replace(kit, legal=Legal.UNREPORTED, retention=Retention.DISPOSED, disposed_at=seen.at)
+    expected = {f"choices:{kit.number}": kit.choices_head.number}
+    async with story.ledger._driver() as driver:
+        await driver.execute(
+            "SELECT * FROM custody.append(%s, %s, %s, %s, %s, %s, %s)",
+            [
+                Jsonb(CUSTODIAN_2.context()),
+                "straight-to-append",
+                b"\1" * 32,
+                Jsonb(expected),
+                [event.bytes],
+                Jsonb({kit.number: to_document(forged)}),
+                Jsonb({}),
+            ],
+        )
