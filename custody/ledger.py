@@ -325,7 +325,7 @@ def _refusal(error: psycopg.Error) -> Exception:
             return Refused("The database refused this step: {detail}.", detail=_first_line(error))
         case "23505":
             return error
-        case "23514":
+        case "23514" if (error.diag.constraint_name or "").startswith(("kit_disposed", "kit_destroyed")):
             return Refused(
                 "Nothing may be destroyed while a report, a hold, a hand-over, a request of the police"
                 " or an unexpired term stands."

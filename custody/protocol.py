@@ -68,6 +68,11 @@ ENDED: Final = frozenset(
 
 C, L, R = Custody, Legal, Retention
 
+# Who writes a step: people, the victim by the card's page, the clock.
+PEOPLE: Final = frozenset({"people"})
+VICTIM: Final = frozenset({"victim"})
+CLOCK: Final = frozenset({"clock"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -76,6 +81,7 @@ class Step:
     ``people`` counts everybody who must sign, the one who records included; they are different people.
     ``packs`` says that packages come into being (those with ``from``, where ``custody`` is not empty).
     ``holds`` is what the step adds to the number of holds that stand on the kit.
+    ``writers`` says whether people, the victim or the clock write it; what takes two people takes people.
     """
 
     trail: Trail
@@ -89,6 +95,7 @@ class Step:
     holds: int = 0
     finding: bool = False
     people: int = 1
+    writers: frozenset[str] = PEOPLE
 
 
 ANYTIME: Final = frozenset(
@@ -329,15 +336,18 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         retention={R.RUNNING: R.RUNNING},
     ),
     "card.issued": _choices("the victim took a card, or wanted none", "card", retention=STANDING),
-    "card.stopped": _choices("the card no longer opens anything", "reason"),
+    "card.stopped": _choices("the card no longer opens anything", "reason", writers=PEOPLE | CLOCK),
     "private.changed": _choices("the private part was changed", "private", retention=STANDING),
-    "victim.visited": _choices("the victim looked at the page"),
-    "victim.asked": _choices("the victim asked the centre for something", "how", retention=STANDING),
+    "victim.visited": _choices("the victim looked at the page", writers=VICTIM),
+    "victim.asked": _choices(
+        "the victim asked the centre for something", "how", retention=STANDING, writers=PEOPLE | VICTIM
+    ),
     "report.declared": _choices(
         "the victim decided to report",
         "how",
         legal={L.UNREPORTED: L.DECLARED},
         retention=TO_STOPPED,
+        writers=PEOPLE | VICTIM,
     ),
     "report.withdrawn": _choices(
         "the victim withdrew the report before the link; the term runs again",
@@ -350,6 +360,7 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         "the victim wishes to withdraw after the link; the prosecutor's office decides",
         "how",
         legal={L.LINKED: L.LINKED, L.RELEASED: L.RELEASED},
+        writers=PEOPLE | VICTIM,
     ),
     "term.restarted": _choices(
         "the term runs again after a link ended",
@@ -362,6 +373,7 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         "how term policy",
         legal=UNREPORTED,
         retention=BACK_TO_RUNNING,
+        writers=PEOPLE | VICTIM,
     ),
     "term.corrected": _choices(
         "the age class was wrong; the term is set again",
@@ -371,23 +383,34 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         people=2,
     ),
     "hold.placed": _choices(
-        "the kit is held: nothing may be destroyed", "hold", retention=APPROVAL_FALLS, holds=1
+        "the kit is held: nothing may be destroyed",
+        "hold",
+        retention=APPROVAL_FALLS,
+        holds=1,
+        writers=PEOPLE | VICTIM,
     ),
     "hold.lifted": _choices("a hold is lifted", "hold", retention=STANDING, holds=-1),
     "notice.due": _choices(
-        "the term is ending; the victim is to be told", legal=UNREPORTED, retention={R.RUNNING: R.NOTICE_DUE}
+        "the term is ending; the victim is to be told",
+        legal=UNREPORTED,
+        retention={R.RUNNING: R.NOTICE_DUE},
+        writers=CLOCK,
     ),
     "notice.attempted": _choices(
         "the victim was told, or could not be reached", "how", retention={R.NOTICE_DUE: R.NOTICE_DUE}
     ),
     "term.expired": _choices(
-        "the term is over; people have work to do", legal=UNREPORTED, retention={R.NOTICE_DUE: R.EXPIRED}
+        "the term is over; people have work to do",
+        legal=UNREPORTED,
+        retention={R.NOTICE_DUE: R.EXPIRED},
+        writers=CLOCK,
     ),
     "destruction.requested": _choices(
         "the victim asked for destruction",
         "how",
         legal=UNREPORTED,
         retention={R.RUNNING: R.RUNNING, R.NOTICE_DUE: R.NOTICE_DUE},
+        writers=PEOPLE | VICTIM,
     ),
     "destruction.confirmed": _choices(
         "two staff confirmed identity and free will; the cooling-off begins",
@@ -396,12 +419,15 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         retention={R.RUNNING: R.RUNNING, R.NOTICE_DUE: R.NOTICE_DUE},
         people=2,
     ),
-    "destruction.taken_back": _choices("the victim took the request back", "how", retention=APPROVAL_FALLS),
+    "destruction.taken_back": _choices(
+        "the victim took the request back", "how", retention=APPROVAL_FALLS, writers=PEOPLE | VICTIM
+    ),
     "destruction.cooled_off": _choices(
         "the cooling-off is over; the term ends now",
         "term",
         legal=UNREPORTED,
         retention={R.RUNNING: R.EXPIRED, R.NOTICE_DUE: R.EXPIRED},
+        writers=CLOCK,
     ),
     "disposal.proposed": _choices(
         "a custodian proposes the disposal", "packages", legal=UNREPORTED, retention={R.EXPIRED: R.PROPOSED}
@@ -422,31 +448,38 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         people=3,
     ),
     "key.destroyed": _choices(
-        "the data key was destroyed after the contest period", "until", retention={R.DISPOSED: R.DISPOSED}
+        "the data key was destroyed after the contest period",
+        "until",
+        retention={R.DISPOSED: R.DISPOSED},
+        writers=CLOCK,
     ),
 }
 
 
-def _other(trail: Trail, says: str, needs: str = "", may: str = "", people: int = 1) -> Step:
-    return _kit(trail, says, needs, may, people=people)
+def _other(trail: Trail, says: str, needs: str = "", may: str = "", **more: object) -> Step:
+    return _kit(trail, says, needs, may, **more)
 
 
 OTHER_STEPS: Final[Mapping[str, Step]] = {
-    "organisation.registered": _other(Trail.ORGANISATION, "an organisation takes part", "register"),
-    "organisation.changed": _other(Trail.ORGANISATION, "an organisation's particulars change", "register"),
+    "organisation.registered": _other(
+        Trail.ORGANISATION, "an organisation takes part", "register", writers=CLOCK
+    ),
+    "organisation.changed": _other(
+        Trail.ORGANISATION, "an organisation's particulars change", "register", writers=CLOCK
+    ),
     "numbers.reserved": _other(
         Trail.ORGANISATION, "kit numbers are set aside for an outage", "numbers", "centre"
     ),
-    "person.registered": _other(Trail.PERSON, "a person becomes known", "register"),
-    "person.appointed": _other(Trail.PERSON, "a person takes up a function", "register"),
-    "person.left": _other(Trail.PERSON, "a person's function ends", "register"),
-    "place.opened": _other(Trail.PLACE, "a place comes into use", "register"),
-    "place.closed": _other(Trail.PLACE, "a place is no longer used", "reason"),
+    "person.registered": _other(Trail.PERSON, "a person becomes known", "register", writers=CLOCK),
+    "person.appointed": _other(Trail.PERSON, "a person takes up a function", "register", writers=CLOCK),
+    "person.left": _other(Trail.PERSON, "a person's function ends", "register", writers=CLOCK),
+    "place.opened": _other(Trail.PLACE, "a place comes into use", "register", writers=PEOPLE | CLOCK),
+    "place.closed": _other(Trail.PLACE, "a place is no longer used", "reason", writers=PEOPLE | CLOCK),
     "incident.opened": _other(Trail.PLACE, "an incident at a place", "reason finding", "until"),
     "policy.adopted": _other(Trail.POLICY, "a retention policy is adopted", "policy digest", people=2),
     "request.received": _other(Trail.REQUEST, "the police ask for evidence", "naming"),
     "request.answered": _other(Trail.REQUEST, "a centre looked and answered the request", "how", people=2),
-    "log.opened": _other(Trail.LOG, "a log begins", "digest"),
+    "log.opened": _other(Trail.LOG, "a log begins", "digest", writers=CLOCK),
     "access.recorded": _other(Trail.READS, "somebody read", "read purpose", "centre digest kit request"),
 }
 

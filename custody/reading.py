@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, and_, func, or_, select
+from sqlalchemy import RowMapping, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from custody import tables as t
@@ -173,7 +173,7 @@ async def open_requests(connection: AsyncConnection, centre: str) -> list[RowMap
     q = t.request.c
     rows = await connection.execute(
         select(q.id, q.zone, q.naming, q.received_at)
-        .where(q.centre == centre, q.answered_at.is_(None))
+        .where(q.centre == centre, ~exists().where(t.answer.c.request == q.id))
         .order_by(q.received_at)
     )
     return list(rows.mappings())

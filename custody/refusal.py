@@ -10,6 +10,8 @@ STATES: Final = {
     "legal": "This step is not possible: the kit is {state}.",
     "retention": "This step is not possible: the term is {state}.",
     "trail": "This step is not possible: the kit is {state}.",
+    "handover": "Package {package} is not on the way to anybody.",
+    "hold": "There is no such hold on this kit.",
 }
 
 

@@ -47,6 +47,7 @@ step = Table(
     Column("holds", SmallInteger, nullable=False),
     Column("people", SmallInteger, nullable=False),
     Column("needs", ARRAY(Text), nullable=False),
+    Column("writers", ARRAY(Text), nullable=False),
 )
 
 organisation = Table(
@@ -217,9 +218,17 @@ request = Table(
     Column("centre", ForeignKey("custody.organisation.id"), nullable=False),
     Column("naming", JSONB, nullable=False),
     Column("received_at", Moment, nullable=False),
-    Column("answered_at", Moment),
-    Column("how", Text),
-    Index("request_centre", "centre", postgresql_where=text("answered_at IS NULL")),
+    Index("request_centre", "centre", "received_at"),
+)
+
+# Apart from the request, because the police see their requests and never what was found.
+answer = Table(
+    "answer",
+    metadata,
+    Column("request", ForeignKey("custody.request.id"), primary_key=True),
+    Column("centre", Text, nullable=False),
+    Column("answered_at", Moment, nullable=False),
+    Column("how", Text, nullable=False),
 )
 
 proposal = Table(

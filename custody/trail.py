@@ -33,7 +33,7 @@ from custody.protocol import STEPS, Custody, Legal, Step, Trail
 
 
 class NotAStep(ValueError):
-    """The protocol has no such step from here. ``axis`` is custody, legal, retention or trail."""
+    """The protocol has no such step from here. ``axis`` is a key of ``custody.refusal.STATES``."""
 
     def __init__(self, axis: str, state: str, package: int | None = None) -> None:
         super().__init__(f"no such step from {axis} {state}" + (f" (package {package})" if package else ""))
@@ -158,6 +158,8 @@ def _stored(kit: Kit, event: Event) -> Kit:
 
 
 def _offered(kit: Kit, event: Event) -> Kit:
+    if event.get("handover") in kit.handovers:
+        raise NotAStep("handover", "offered")
     offer = Handover(
         id=event.get("handover"),
         packages=_numbers(event, "packages", "package"),
@@ -173,10 +175,21 @@ def _offered(kit: Kit, event: Event) -> Kit:
 
 
 def _carried(kit: Kit, event: Event) -> Kit:
-    carrier = counterpart(event.get("carrier"))
-    offer = kit.handovers[event.get("handover")]
-    kit = replace(kit, handovers={**kit.handovers, offer.id: replace(offer, carrier=carrier)})
-    return _change(kit, event, holder=carrier, since=event.recorded_at)
+    """The courier is named on the way; the giver answers for the packages until somebody accepts."""
+    offer = _way(kit, event)
+    carried = replace(offer, carrier=counterpart(event.get("carrier")))
+    return replace(kit, handovers={**kit.handovers, offer.id: carried})
+
+
+def _way(kit: Kit, event: Event) -> Handover:
+    """The open hand-over that the event names, with every package of the event on it. Raises NotAStep."""
+    offer = kit.handovers.get(event.get("handover"))
+    for number in _numbers(event, "packages", "package"):
+        if offer is None or number not in offer.packages:
+            raise NotAStep("handover", "not on this way", number)
+    if offer is None:
+        raise NotAStep("handover", "unknown")
+    return offer
 
 
 def _off_the_way(kit: Kit, event: Event) -> Kit:
@@ -191,17 +204,19 @@ def _off_the_way(kit: Kit, event: Event) -> Kit:
 
 
 def _accepted(kit: Kit, event: Event) -> Kit:
+    _way(kit, event)
     return _in_hand(_off_the_way(kit, event), event)
 
 
 def _back_with_giver(kit: Kit, event: Event) -> Kit:
-    offer = kit.handovers[event.get("handover")]
+    offer = _way(kit, event)
     kit = _off_the_way(kit, event)
     return _change(kit, event, holder=offer.giver, handover=None, since=event.recorded_at)
 
 
 def _with_counterpart(kit: Kit, event: Event) -> Kit:
     receiver = counterpart(event.get("counterpart"))
+    _way(kit, event)
     kit = _off_the_way(kit, event)
     return _change(kit, event, holder=receiver, handover=None, place=None, since=event.recorded_at)
 
@@ -213,6 +228,20 @@ def _gone(kit: Kit, event: Event) -> Kit:
 
 def _broken(kit: Kit, event: Event) -> Kit:
     return _change(kit, event, seal_broken=True)
+
+
+def _opened(kit: Kit, event: Event) -> Kit:
+    return _change(kit, event, seal_broken=True, since=event.recorded_at)
+
+
+def _found(kit: Kit, event: Event) -> Kit:
+    """Found again, in the hands of the finder. What was never closed, or open, has to be closed first."""
+    kit = _in_hand(kit, event)
+    packages = dict(kit.packages)
+    for number in _numbers(event, "packages", "package"):
+        package = packages[number]
+        packages[number] = replace(package, seal_broken=package.seal_broken or package.seal is None)
+    return replace(kit, packages=packages)
 
 
 def _found_elsewhere(kit: Kit, event: Event) -> Kit:
@@ -262,11 +291,18 @@ def _matched(kit: Kit, event: Event) -> Kit:
 
 
 def _linked(kit: Kit, event: Event) -> Kit:
-    return replace(kit, link=Link(**event.get("link")), linked_at=event.recorded_at, disposal=None)
+    return replace(
+        kit, link=Link(**event.get("link")), linked_at=event.recorded_at, disposal=None, destruction=None
+    )
+
+
+def _moved(kit: Kit, event: Event) -> Kit:
+    return replace(kit, link=Link(**event.get("link")))
 
 
 def _unlinked(kit: Kit, event: Event) -> Kit:
-    return replace(kit, link=None, linked_at=None)
+    """The match falls with the link: kit and person are confirmed again before another link."""
+    return replace(kit, link=None, linked_at=None, matches=())
 
 
 def _unlinked_wholly(kit: Kit, event: Event) -> Kit:
@@ -286,7 +322,23 @@ def _agreed(kit: Kit, event: Event) -> Kit:
     )
 
 
+def _check_term(kit: Kit, event: Event) -> None:
+    """One person never brings the end of a term forward; the clock only after the cooling-off.
+
+    PostgreSQL refuses the same (``custody.apply_to_kit``). Raises NotAStep.
+    """
+    until = kit.destruction.until if kit.destruction else None
+    earlier = kit.term is not None and read_moment(event.get("term")["over_at"]) < kit.term.over_at
+    if (
+        (event.type == "term.agreed" and kit.term is not None)
+        or (event.type in ("term.extended", "term.restarted", "report.withdrawn") and earlier)
+        or (event.type == "destruction.cooled_off" and (until is None or until > event.recorded_at))
+    ):
+        raise NotAStep("retention", kit.retention)
+
+
 def _term(kit: Kit, event: Event) -> Kit:
+    _check_term(kit, event)
     term = event.get("term")
     policy = event.get("policy")
     return replace(
@@ -309,7 +361,7 @@ def _declared(kit: Kit, event: Event) -> Kit:
 
 
 def _withdrawn(kit: Kit, event: Event) -> Kit:
-    return replace(_term(kit, event), reported_at=None)
+    return replace(_term(kit, event), reported_at=None, matches=())
 
 
 def _extended(kit: Kit, event: Event) -> Kit:
@@ -324,6 +376,8 @@ def _age_corrected(kit: Kit, event: Event) -> Kit:
 
 def _held(kit: Kit, event: Event) -> Kit:
     hold = event.get("hold")
+    if hold["id"] in kit.holds:
+        raise NotAStep("hold", "placed")
     review = hold.get("review_on")
     placed = Hold(
         id=hold["id"],
@@ -338,6 +392,8 @@ def _held(kit: Kit, event: Event) -> Kit:
 def _hold_lifted(kit: Kit, event: Event) -> Kit:
     """With the hold of an order that led to no link goes the order: it was revoked in writing."""
     hold = event.get("hold")
+    if hold["id"] not in kit.holds:
+        raise NotAStep("hold", "unknown")
     revoked = hold["ground"] == "order" and kit.legal is Legal.UNREPORTED
     holds = {k: v for k, v in kit.holds.items() if k != hold["id"]}
     return replace(kit, holds=holds, order=None if revoked else kit.order)
@@ -375,11 +431,11 @@ APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "package.resealed": _sealed,
     "seal.checked": _checked,
     "seal.found_broken": _broken,
-    "package.opened": lambda kit, event: _change(kit, event, since=event.recorded_at),
+    "package.opened": _opened,
     "package.stored": _stored,
     "package.moved": _stored,
     "package.taken": _in_hand,
-    "package.found": _in_hand,
+    "package.found": _found,
     "package.found_elsewhere": _found_elsewhere,
     "handover.offered": _offered,
     "handover.carried": _carried,
@@ -401,7 +457,7 @@ APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "match.confirmed": _matched,
     "kit.linked": _linked,
     "kit.linked_by_order": _linked,
-    "link.moved": _linked,
+    "link.moved": _moved,
     "link.in_error": _unlinked,
     "order_link.in_error": lambda kit, event: replace(_unlinked(kit, event), order=None),
     "link.ended": _unlinked_wholly,
@@ -455,12 +511,17 @@ def after(kit: Kit | None, event: Event) -> Kit:
             examined_on=date.fromisoformat(event.get("examined_on")),
             registered_at=event.recorded_at,
         )
+    elif event.type == "kit.registered":
+        raise NotAStep("trail", "registered")
     head = kit.custody_head if step.trail is Trail.CUSTODY else kit.choices_head
     if event.number != head.number + 1 or event.previous != head.digest:
         raise NotAStep("trail", f"number {head.number}")
-    kit = _advance(kit, step, event)
-    if event.type in APPLY:
-        kit = APPLY[event.type](kit, event)
+    try:
+        kit = _advance(kit, step, event)
+        if event.type in APPLY:
+            kit = APPLY[event.type](kit, event)
+    except KeyError as missing:
+        raise NotAStep("trail", f"without {missing}") from missing
     if step.finding:
         found = Finding(
             type=event.type,

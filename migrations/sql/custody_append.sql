@@ -29,32 +29,46 @@ BEGIN
 END $$;
 
 -- Who may write this event: the person acting, in a function that the person holds today; the person whose
--- proposal is being signed; the victim on the own kit; the clock.
-CREATE FUNCTION custody.check_who(values_ jsonb, actor jsonb, proposer text) RETURNS void
+-- proposal is being signed; the victim on the own kit; the clock. Everybody who signs beside them has acted:
+-- signs now, proposed, or wrote the step before (entered the order, approved the disposal).
+CREATE FUNCTION custody.check_who(
+    values_ jsonb, actor jsonb, proposer text, step_ custody.step, kit_number text
+) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     who jsonb := values_ -> 'who';
+    others jsonb := coalesce(values_ -> 'with', '[]');
     signer jsonb;
-    others text[];
+    everybody text[];
+    kind_ text := CASE WHEN who ->> 'function' IN ('victim', 'clock') THEN who ->> 'function' ELSE 'people' END;
     today date := (custody.clock() AT TIME ZONE 'Europe/Brussels')::date;
 BEGIN
-    IF who ->> 'function' IN ('victim', 'clock') THEN
-        IF who <> jsonb_build_object('function', actor ->> 'function') THEN
+    IF NOT kind_ = ANY (step_.writers) THEN
+        RAISE EXCEPTION '% is not for the % to write', step_.type, kind_ USING ERRCODE = 'CU003';
+    END IF;
+    IF kind_ <> 'people' THEN
+        IF who IS DISTINCT FROM jsonb_build_object('function', actor ->> 'function') THEN
             RAISE EXCEPTION 'this event names another actor than the one who writes it' USING ERRCODE = 'CU003';
         END IF;
-        IF who ->> 'function' = 'victim'
-           AND values_ ->> 'subject' <> 'choices:' || (actor ->> 'card') THEN
+        IF kind_ = 'victim' AND values_ ->> 'subject' IS DISTINCT FROM 'choices:' || (actor ->> 'card') THEN
             RAISE EXCEPTION 'a card opens the choices of its own kit only' USING ERRCODE = 'CU003';
+        END IF;
+        IF others <> '[]' OR step_.people > 1 THEN
+            RAISE EXCEPTION '% takes more people than signed it', step_.type USING ERRCODE = 'CU002';
         END IF;
         RETURN;
     END IF;
-    IF who ->> 'person' <> actor ->> 'person'
-       AND NOT coalesce(who ->> 'person' = proposer, false) THEN
+    IF NOT who ?& ARRAY['person', 'name', 'function', 'organisation']
+       OR actor ->> 'person' IS NULL
+       OR (who ->> 'person' IS DISTINCT FROM actor ->> 'person' AND who ->> 'person' IS DISTINCT FROM proposer)
+       OR (who ->> 'person' = actor ->> 'person'
+           AND (who ->> 'function', who ->> 'organisation')
+               IS DISTINCT FROM (actor ->> 'function', actor ->> 'organisation')) THEN
         RAISE EXCEPTION 'this event names another person than the one who writes it' USING ERRCODE = 'CU003';
     END IF;
-    FOR signer IN SELECT who UNION ALL SELECT jsonb_array_elements(coalesce(values_ -> 'with', '[]')) LOOP
+    FOR signer IN SELECT who UNION ALL SELECT jsonb_array_elements(others) LOOP
         IF signer ->> 'person' IS NOT NULL AND NOT EXISTS (
             SELECT FROM custody.appointment a JOIN custody.person p ON p.id = a.person
             WHERE a.person = signer ->> 'person' AND p.name = signer ->> 'name'
@@ -65,12 +79,20 @@ BEGIN
             RAISE EXCEPTION '% holds no such function today', signer ->> 'person' USING ERRCODE = 'CU003';
         END IF;
     END LOOP;
-    SELECT array_agg(DISTINCT p) INTO others FROM (
+    SELECT coalesce(array_agg(DISTINCT p), '{}') INTO everybody FROM (
         SELECT who ->> 'person' AS p
-        UNION ALL SELECT w ->> 'person' FROM jsonb_array_elements(coalesce(values_ -> 'with', '[]')) w
-    ) everybody WHERE p IS NOT NULL;
-    IF cardinality(others) < (SELECT people FROM custody.step WHERE type = values_ ->> 'type') THEN
-        RAISE EXCEPTION '% takes more people than signed it', values_ ->> 'type' USING ERRCODE = 'CU002';
+        UNION ALL SELECT w ->> 'person' FROM jsonb_array_elements(others) w
+    ) signers WHERE p IS NOT NULL;
+    IF cardinality(everybody) < step_.people THEN
+        RAISE EXCEPTION '% takes more people than signed it', step_.type USING ERRCODE = 'CU002';
+    END IF;
+    IF (step_.people > 1 AND NOT actor ->> 'person' = ANY (everybody)) OR (step_.trail <> 'policy' AND EXISTS (
+        SELECT FROM unnest(everybody) p
+        WHERE p <> actor ->> 'person' AND p IS DISTINCT FROM proposer AND NOT EXISTS (
+            SELECT FROM custody.event e
+            WHERE e.kit = kit_number AND e.person = p AND e.type IN ('order.entered', 'disposal.approved'))
+    )) THEN
+        RAISE EXCEPTION 'somebody is named here who has not signed' USING ERRCODE = 'CU003';
     END IF;
 END $$;
 
@@ -83,9 +105,20 @@ DECLARE
     kit_ custody.kit;
     entry jsonb;
     at timestamptz := (values_ ->> 'recorded_at')::timestamptz;
-    state_ text;
+    over_at timestamptz := (values_ #>> '{term,over_at}')::timestamptz;
+    offer text := values_ ->> 'handover';
+    package_ custody.package;
 BEGIN
     IF values_ ->> 'type' = 'kit.registered' THEN
+        IF values_ ->> 'centre' IS DISTINCT FROM values_ #>> '{who,organisation}' OR EXISTS (
+            SELECT FROM custody.reserved_number r
+            WHERE r.number = kit_number AND r.centre <> values_ ->> 'centre'
+        ) THEN
+            RAISE EXCEPTION 'a centre registers its own kits, under its own numbers' USING ERRCODE = 'CU003';
+        END IF;
+        IF EXISTS (SELECT FROM custody.kit k WHERE k.number = kit_number) THEN
+            RAISE EXCEPTION 'this kit is registered already' USING ERRCODE = 'CU002';
+        END IF;
         INSERT INTO custody.kit (number, centre, legal, retention, holds, in_transit, destroyed,
                                  unanswered_requests, notice_on, term_over_at, registered_at, parties, document)
         VALUES (kit_number, values_ ->> 'centre', 'unreported', 'running', 0, 0, 0, 0,
@@ -93,7 +126,16 @@ BEGIN
         UPDATE custody.reserved_number SET used_at = at WHERE number = kit_number AND used_at IS NULL;
         RETURN;
     END IF;
-    SELECT * INTO STRICT kit_ FROM custody.kit WHERE number = kit_number FOR UPDATE;
+    SELECT * INTO kit_ FROM custody.kit WHERE number = kit_number FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no kit is registered under this number' USING ERRCODE = 'CU002';
+    END IF;
+    -- One person never brings the end of a term forward, and the clock only after the cooling-off.
+    IF (step_.type = 'term.agreed' AND kit_.term_over_at <> 'infinity')
+       OR (step_.type IN ('term.extended', 'term.restarted', 'report.withdrawn') AND over_at < kit_.term_over_at)
+       OR (step_.type = 'destruction.cooled_off' AND (kit_.cooling_until IS NULL OR kit_.cooling_until > at)) THEN
+        RAISE EXCEPTION '% would end the term that stands too early', step_.type USING ERRCODE = 'CU002';
+    END IF;
     IF values_ ->> 'type' LIKE 'disposal.%' THEN
         -- A request of the police that names this centre protects every kit of it until it is answered.
         -- The share lock makes this wait for a request that is just being received.
@@ -105,24 +147,45 @@ BEGIN
         retention = custody.advance('the term', kit_.retention, step_.retention, step_.type),
         holds = kit_.holds + step_.holds,
         unanswered_requests = kit_.unanswered_requests,
-        term_over_at = coalesce((values_ #>> '{term,over_at}')::timestamptz, kit_.term_over_at),
+        term_over_at = coalesce(over_at, kit_.term_over_at),
         notice_on = coalesce((values_ #>> '{term,notice_on}')::date, kit_.notice_on),
+        cooling_until = CASE
+            WHEN step_.type = 'destruction.confirmed' THEN (values_ ->> 'until')::timestamptz
+            WHEN step_.type LIKE 'destruction.%' OR step_.type IN (
+                'report.declared', 'term.extended', 'kit.linked', 'kit.linked_by_order') THEN NULL
+            -- No early destruction before majority: a request under the wrong age class falls.
+            WHEN step_.type = 'term.corrected' AND values_ ->> 'age_class' <> 'adult' THEN NULL
+            ELSE kit_.cooling_until END,
         disposed_at = CASE WHEN step_.type = 'disposal.carried_out' THEN at ELSE kit_.disposed_at END
     WHERE number = kit_number;
+    IF step_.type = 'handover.offered' AND EXISTS (
+        SELECT FROM custody.package p WHERE p.kit = kit_number AND p.handover = offer) THEN
+        RAISE EXCEPTION 'another offer has this name already' USING ERRCODE = 'CU002';
+    END IF;
     FOR entry IN SELECT jsonb_array_elements(coalesce(values_ -> 'packages', '[]')) LOOP
         IF step_.packs AND (step_.custody = '{}' OR entry ? 'from') THEN
+            IF EXISTS (SELECT FROM custody.package p
+                       WHERE p.kit = kit_number AND p.package = (entry ->> 'package')::smallint) THEN
+                RAISE EXCEPTION 'the kit has a package % already', entry ->> 'package' USING ERRCODE = 'CU002';
+            END IF;
             INSERT INTO custody.package (kit, package, state)
             VALUES (kit_number, (entry ->> 'package')::smallint, 'packed');
-        ELSE
-            SELECT state INTO state_ FROM custody.package
-            WHERE kit = kit_number AND package = (entry ->> 'package')::smallint;
-            UPDATE custody.package
-            SET state = custody.advance('package ' || (entry ->> 'package'), state_, step_.custody, step_.type)
-            WHERE kit = kit_number AND package = (entry ->> 'package')::smallint;
-            IF NOT FOUND THEN
-                RAISE EXCEPTION 'the kit has no package %', entry ->> 'package' USING ERRCODE = 'CU002';
-            END IF;
+            CONTINUE;
         END IF;
+        SELECT * INTO package_ FROM custody.package p
+        WHERE p.kit = kit_number AND p.package = (entry ->> 'package')::smallint;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the kit has no package %', entry ->> 'package' USING ERRCODE = 'CU002';
+        END IF;
+        IF offer IS NOT NULL AND step_.type <> 'handover.offered' AND package_.handover IS DISTINCT FROM offer THEN
+            RAISE EXCEPTION 'package % is not on this way', package_.package USING ERRCODE = 'CU002';
+        END IF;
+        UPDATE custody.package p SET
+            state = custody.advance('package ' || p.package, p.state, step_.custody, step_.type),
+            handover = CASE WHEN step_.type = 'handover.offered' THEN offer
+                            WHEN step_.custody ->> p.state = 'in_transit' OR step_.custody = '{}' THEN p.handover
+                       END
+        WHERE p.kit = kit_number AND p.package = package_.package;
     END LOOP;
     UPDATE custody.kit SET
         in_transit = (SELECT count(*) FROM custody.package p WHERE p.kit = kit_number AND p.state = 'in_transit'),
@@ -180,10 +243,12 @@ BEGIN
         VALUES (id_, values_ #>> '{who,organisation}', values_ #>> '{who,person}',
                 values_ #>> '{naming,centre}', values_ -> 'naming', at);
     WHEN 'request.answered' THEN
-        UPDATE custody.request SET answered_at = at, how = values_ ->> 'how'
-        WHERE id = id_ AND answered_at IS NULL;
+        INSERT INTO custody.answer (request, centre, answered_at, how)
+        SELECT q.id, q.centre, at, values_ ->> 'how' FROM custody.request q
+        WHERE q.id = id_ AND q.centre = values_ #>> '{who,organisation}'
+        ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'the request is answered already' USING ERRCODE = 'CU002';
+            RAISE EXCEPTION 'no request of this number waits for this centre' USING ERRCODE = 'CU002';
         END IF;
         UPDATE custody.organisation o SET unanswered_requests = unanswered_requests - 1
         FROM custody.request q WHERE q.id = id_ AND o.id = q.centre;
@@ -207,11 +272,14 @@ BEGIN
        OR document_ ->> 'retention' IS DISTINCT FROM kit_.retention
        OR (SELECT count(*) FROM jsonb_object_keys(coalesce(document_ -> 'holds', '{}'))) <> kit_.holds
        OR (document_ #>> '{term,over_at}')::timestamptz IS DISTINCT FROM kit_.term_over_at
+       OR (document_ #>> '{term,notice_on}')::date IS DISTINCT FROM kit_.notice_on
+       OR (document_ #>> '{destruction,until}')::timestamptz IS DISTINCT FROM kit_.cooling_until
+       OR (document_ ->> 'disposed_at')::timestamptz IS DISTINCT FROM kit_.disposed_at
        OR EXISTS (
-            SELECT FROM custody.package p
-            FULL JOIN jsonb_each(coalesce(document_ -> 'packages', '{}')) d
-              ON p.kit = kit_number AND p.package::text = d.key
-            WHERE (p.kit = kit_number OR p.kit IS NULL) AND p.state IS DISTINCT FROM d.value ->> 'state')
+            SELECT FROM (SELECT * FROM custody.package WHERE kit = kit_number) p
+            FULL JOIN jsonb_each(coalesce(document_ -> 'packages', '{}')) d ON p.package::text = d.key
+            WHERE p.state IS DISTINCT FROM d.value ->> 'state'
+               OR p.handover IS DISTINCT FROM d.value ->> 'handover')
        OR EXISTS (
             SELECT FROM custody.head h
             WHERE h.subject IN ('custody:' || kit_number, 'choices:' || kit_number) AND h.number > 0
@@ -226,7 +294,6 @@ BEGIN
         holder_person = d.value #>> '{holder,person}',
         holder_organisation = d.value #>> '{holder,organisation}',
         place = d.value #>> '{place,id}',
-        handover = d.value ->> 'handover',
         receiver_person = document_ #>> ARRAY['handovers', d.value ->> 'handover', 'receiver', 'person'],
         receiver_organisation =
             document_ #>> ARRAY['handovers', d.value ->> 'handover', 'receiver', 'organisation'],
@@ -236,7 +303,6 @@ BEGIN
     WHERE p.kit = kit_number AND p.package::text = d.key;
     UPDATE custody.kit SET
         document = document_,
-        cooling_until = (document_ #>> '{destruction,until}')::timestamptz,
         parties = custody.parties(kit_number, kit_.legal, document_ -> 'link')
     WHERE number = kit_number;
 END $$;
@@ -281,19 +347,21 @@ DECLARE
     trail_ text;
     kit_ text;
     proposer text;
+    proposed_kit text;
+    kits text[];
     at timestamptz;
     ordinal_ smallint := 0;
     digest_ bytea;
     author text := coalesce(actor ->> 'person', actor ->> 'card', actor ->> 'function');
 BEGIN
-    IF actor ->> 'function' = 'clock' AND session_user NOT IN ('custody_clerk') THEN
-        RAISE EXCEPTION 'only the clerk writes as the clock' USING ERRCODE = 'CU003';
+    IF (actor ->> 'function' IS NOT DISTINCT FROM 'clock') <> (session_user = 'custody_clerk') THEN
+        RAISE EXCEPTION 'only the clerk writes as the clock, and the clerk as nobody else' USING ERRCODE = 'CU003';
     END IF;
     IF extra ? 'proposal' THEN
         UPDATE custody.proposal p SET signed_at = custody.clock(), signed_by = author
         WHERE p.id = extra ->> 'proposal' AND p.signed_at IS NULL AND p.until > custody.clock()
           AND p.person <> author
-        RETURNING p.person INTO proposer;
+        RETURNING p.person, p.kit INTO proposer, proposed_kit;
         IF proposer IS NULL THEN
             RAISE EXCEPTION 'this proposal is signed already, too old, or your own' USING ERRCODE = 'CU002';
         END IF;
@@ -320,15 +388,15 @@ BEGIN
         IF s.type IS NULL OR s.trail <> trail_ OR h.subject IS NULL OR NOT expected ? h.subject
            OR (v ->> 'number')::int IS DISTINCT FROM h.number + 1
            OR v ->> 'previous' IS DISTINCT FROM encode(h.digest, 'hex')
-           OR NOT v ?& s.needs OR NOT v ? 'salt' OR length(v ->> 'salt') IS DISTINCT FROM 32
+           OR NOT v ?& s.needs OR NOT v ? 'previous' OR length(v ->> 'salt') IS DISTINCT FROM 32
+           OR v -> 'format' IS DISTINCT FROM '1' OR at IS NULL
            OR (h.recorded_at IS NOT NULL AND at < h.recorded_at)
            OR (at > custody.clock() AND at IS DISTINCT FROM h.recorded_at)
            OR at < custody.clock() - interval '5 minutes' AND at IS DISTINCT FROM h.recorded_at THEN
             RAISE EXCEPTION 'this event does not follow its trail' USING ERRCODE = 'CU003';
         END IF;
-        PERFORM custody.check_who(v, actor, proposer);
-        digest_ := sha256(e);
         kit_ := CASE WHEN trail_ IN ('custody', 'choices') THEN split_part(v ->> 'subject', ':', 2) END;
+        digest_ := sha256(e);
         INSERT INTO custody.event (digest, subject, number, trail, kit, type, recorded_at, bytes,
                                    person, idempotency_key, ordinal, command)
         VALUES (digest_, h.subject, h.number + 1, trail_, kit_, s.type, at, e, author, key, ordinal_, command);
@@ -340,16 +408,21 @@ BEGIN
         ELSE
             PERFORM custody.apply_to_register(v, extra);
         END IF;
+        PERFORM custody.check_who(v, actor, proposer, s, kit_);
         ordinal_ := ordinal_ + 1;
         subject := h.subject; number := h.number + 1; digest := digest_; recorded_at := at;
         RETURN NEXT;
     END LOOP;
-    FOR kit_ IN SELECT DISTINCT x.kit FROM custody.event x
-                WHERE x.person = author AND x.idempotency_key = key AND x.kit IS NOT NULL LOOP
+    SELECT coalesce(array_agg(DISTINCT x.kit), '{}') INTO kits FROM custody.event x
+    WHERE x.person = author AND x.idempotency_key = key AND x.kit IS NOT NULL;
+    IF extra ? 'proposal' AND kits <> '{}' AND NOT coalesce(proposed_kit = ANY (kits), false) THEN
+        RAISE EXCEPTION 'this proposal is about another kit' USING ERRCODE = 'CU003';
+    END IF;
+    FOREACH kit_ IN ARRAY kits LOOP
         IF NOT documents ? kit_ THEN
             RAISE EXCEPTION 'the projection of kit % is missing', kit_ USING ERRCODE = 'CU004';
         END IF;
         PERFORM custody.apply_document(kit_, documents -> kit_);
     END LOOP;
-    PERFORM custody.keep_secrets(extra, events);
+    PERFORM custody.keep_secrets(extra, events, kits);
 END $$;

@@ -68,11 +68,14 @@ DECLARE
 BEGIN
     INSERT INTO custody.head (subject, number) VALUES (v ->> 'subject', 0) ON CONFLICT DO NOTHING;
     SELECT * INTO h FROM custody.head x WHERE x.subject = v ->> 'subject' FOR UPDATE;
-    IF h.number <> expected THEN
+    IF h.number IS DISTINCT FROM expected THEN
         RAISE EXCEPTION 'the trail has moved on' USING ERRCODE = 'CU001';
     END IF;
-    IF v ->> 'type' <> 'access.recorded' OR split_part(v ->> 'subject', ':', 1) <> 'reads'
-       OR (v ->> 'number')::int <> h.number + 1
+    IF v ->> 'type' IS DISTINCT FROM 'access.recorded'
+       OR split_part(v ->> 'subject', ':', 1) IS DISTINCT FROM 'reads'
+       OR v -> 'format' IS DISTINCT FROM '1' OR NOT v ?& ARRAY['previous', 'who', 'read', 'purpose'] OR at IS NULL
+       OR length(v ->> 'salt') IS DISTINCT FROM 32 OR v ->> 'kit' IS DISTINCT FROM kit_
+       OR (v ->> 'number')::int IS DISTINCT FROM h.number + 1
        OR v ->> 'previous' IS DISTINCT FROM encode(h.digest, 'hex')
        OR (h.recorded_at IS NOT NULL AND at < h.recorded_at)
        OR (at > custody.clock() AND at IS DISTINCT FROM h.recorded_at) THEN

@@ -1,12 +1,19 @@
 -- What belongs to an event and stands outside it: the wrapped data key, the sealed private part, the hashes
--- of a card. Called by custody.append only, in the event's transaction.
-CREATE FUNCTION custody.keep_secrets(extra jsonb, events bytea[]) RETURNS void
+-- of a card. Called by custody.append only, in the event's transaction, and only about the kits of its events.
+CREATE FUNCTION custody.keep_secrets(extra jsonb, events bytea[], kits text[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     x jsonb;
 BEGIN
+    IF EXISTS (
+        SELECT FROM (VALUES ('data_keys'), ('cards'), ('destroyed_keys')) AS about (what),
+                    jsonb_array_elements(coalesce(extra -> about.what, '[]')) y
+        WHERE NOT coalesce(y ->> 'kit' = ANY (kits), false)
+    ) THEN
+        RAISE EXCEPTION 'a secret of a kit that these events are not about' USING ERRCODE = 'CU003';
+    END IF;
     FOR x IN SELECT jsonb_array_elements(coalesce(extra -> 'data_keys', '[]')) LOOP
         INSERT INTO custody.data_key (kit, centre, wrapped, made_at)
         SELECT k.number, k.centre, decode(x ->> 'wrapped', 'base64'), custody.clock()
@@ -16,7 +23,11 @@ BEGIN
         INSERT INTO custody.private_part (event, kit, sealed)
         SELECT e.digest, e.kit, decode(x ->> 'sealed', 'base64')
         FROM custody.event e
-        WHERE e.digest = sha256(events[(x ->> 'ordinal')::int + 1]) AND e.kit IS NOT NULL;
+        WHERE e.digest = sha256(events[(x ->> 'ordinal')::int + 1]) AND e.kit IS NOT NULL
+          AND convert_from(e.bytes, 'UTF8')::jsonb ? 'private';
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'a private part that no event names' USING ERRCODE = 'CU003';
+        END IF;
     END LOOP;
     FOR x IN SELECT jsonb_array_elements(coalesce(extra -> 'cards', '[]')) LOOP
         UPDATE custody.card SET stopped_at = custody.clock()

@@ -23,8 +23,18 @@ depends_on: str | Sequence[str] | None = None
 SQL = Path(__file__).parent.parent / "sql"
 FILES = ("custody_append", "custody_secrets", "custody_look", "custody_guards")
 
-NEVER_CHANGED = ("event", "access", "policy", "private_part")
-NEVER_REMOVED = ("head", "kit", "package", "request", "card", "person", "organisation", "appointment", "place")
+NEVER_CHANGED = ("event", "access", "policy", "private_part", "answer")
+NEVER_REMOVED = (
+    "head",
+    "kit",
+    "package",
+    "request",
+    "card",
+    "person",
+    "organisation",
+    "appointment",
+    "place",
+)
 
 # Who sees a row. The functions' owner is not bound by these: writing goes through `append`.
 STAFF = "custody.mine('function') IN ('nurse', 'custodian', 'coordinator')"
@@ -38,29 +48,33 @@ POLICIES = {
     ),
     "package": "EXISTS (SELECT FROM custody.kit k WHERE k.number = kit)",
     "event": (
-        "(trail = 'custody' AND EXISTS (SELECT FROM custody.kit k WHERE k.number = kit))"
+        "(trail = 'custody' AND EXISTS (SELECT FROM custody.kit k WHERE k.number = kit))"  # noqa: S608
         " OR (trail = 'choices' AND EXISTS (SELECT FROM custody.kit k WHERE k.number = kit"
-        f"     AND (custody.mine('card') = k.number OR (k.centre = custody.mine('organisation') AND {STAFF}))))"
+        "      AND (custody.mine('card') = k.number"
+        f"          OR (k.centre = custody.mine('organisation') AND {STAFF}))))"
+        # What was answered is for the centre alone: the police are told "received", whatever was found.
         " OR (trail = 'request' AND EXISTS (SELECT FROM custody.request q"
-        "     WHERE 'request:' || q.id = subject))"
+        "     WHERE 'request:' || q.id = subject AND (type = 'request.received'"
+        f"      OR (q.centre = custody.mine('organisation') AND {STAFF}))))"
         " OR trail IN ('organisation', 'place', 'policy', 'log')"
     ),
     "request": (
         f"(centre = custody.mine('organisation') AND {STAFF})"
         " OR (zone = custody.mine('organisation') AND custody.mine('function') = 'officer')"
     ),
+    "answer": f"centre = custody.mine('organisation') AND {STAFF}",
     "proposal": "organisation = custody.mine('organisation')",
     "reserved_number": f"centre = custody.mine('organisation') AND {STAFF}",
     "data_key": f"EXISTS (SELECT FROM custody.kit k WHERE k.number = kit"
     f" AND k.centre = custody.mine('organisation') AND {STAFF})",
     "private_part": f"EXISTS (SELECT FROM custody.kit k WHERE k.number = kit"
     f" AND k.centre = custody.mine('organisation') AND {STAFF})",
-    "access": (
-        "custody.mine('function') = 'coordinator' AND centre = custody.mine('organisation')"
-    ),
+    "access": ("custody.mine('function') = 'coordinator' AND centre = custody.mine('organisation')"),
 }
 
-OPEN_TO_ALL = ("step", "organisation", "person", "appointment", "place", "policy")
+OPEN_TO_ALL = ("step", "person", "appointment", "place", "policy")
+# All columns but the number of unanswered requests: counting it before and after would be an answer.
+ORGANISATION = "id, kind, name, country, zone"
 FOR_SERVICE = (
     "enter(jsonb)",
     "mine(text)",
@@ -70,6 +84,8 @@ FOR_SERVICE = (
     "receipts(text, text)",
     "append(jsonb, text, bytea, jsonb, bytea[], jsonb, jsonb)",
     "record_access(integer, bytea, text)",
+)
+FOR_DESK = (
     "find_card(bytea)",
     "propose(text, text, text, jsonb, jsonb, interval)",
     "drop_proposal(text)",
@@ -99,6 +115,7 @@ def _load_protocol() -> None:
                 "packs": each.packs,
                 "holds": each.holds,
                 "people": each.people,
+                "writers": sorted(each.writers),
                 "needs": sorted(each.needs),
             }
             for name, each in STEPS.items()
@@ -128,6 +145,8 @@ def _reading() -> None:
     op.execute("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA custody FROM PUBLIC")
     for table in OPEN_TO_ALL:
         op.execute(f"GRANT SELECT ON custody.{table} TO custody_service, custody_clerk, custody_auditor")
+    op.execute(f"GRANT SELECT ({ORGANISATION}) ON custody.organisation TO custody_service, custody_auditor")
+    op.execute("GRANT SELECT ON custody.organisation TO custody_clerk")
     for table, sees in POLICIES.items():
         op.execute(f"ALTER TABLE custody.{table} ENABLE ROW LEVEL SECURITY")
         op.execute(
@@ -138,10 +157,12 @@ def _reading() -> None:
     op.execute("GRANT SELECT ON custody.head TO custody_clerk")
     for function in FOR_SERVICE:
         op.execute(f"GRANT EXECUTE ON FUNCTION custody.{function} TO custody_service, custody_clerk")
+    for function in FOR_DESK:
+        op.execute(f"GRANT EXECUTE ON FUNCTION custody.{function} TO custody_service")
     op.execute("GRANT EXECUTE ON FUNCTION custody.clock() TO custody_auditor")
 
 
 def downgrade() -> None:
-    """Remove everything. Only for an empty development database: evidence is never removed from a real one."""
+    """Remove everything. Only for an empty development database: evidence is never removed."""
     op.execute("DROP SCHEMA custody CASCADE")
     op.execute("CREATE SCHEMA custody")

@@ -1,6 +1,7 @@
 """The people and places of the stories: visibly invented, and the same in every test."""
 
 import hashlib
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import NullPool
+from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from custody import reading
@@ -21,6 +22,8 @@ from custody.kit import Kit, Policy, Term
 from custody.ledger import Command, Decide, Ledger, Receipt
 from custody.number import RANDOM_BYTES, issue
 from custody.people import CLOCK, Actor, Function
+from custody.protocol import STEPS
+from custody.refusal import NeedsSecond, Refused
 from custody.registering import register
 
 CENTRE, OTHER_CENTRE = "zsg-sterrenberg", "zsg-maanhoek"
@@ -88,19 +91,48 @@ class Story:
     async def do(
         self, actor: Actor, kits: Sequence[str], decide: Decide, key: str | None = None, **more: Any
     ) -> tuple[Receipt, ...]:
-        key = key or uuid4().hex
-        command = Command(
-            actor=actor, key=key, digest=hashlib.sha256(key.encode()).digest(), kits=tuple(kits), **more
-        )
-        ledger = self.clerk if actor is CLOCK else self.ledger
-        return await ledger.carry_out(command, decide)
+        """Look, decide, append. What takes two people is proposed by ``actor`` and signed by the second."""
+        if actor is CLOCK:
+            return await self.clerk.carry_out(_command(actor, key, kits, **more), decide)
+        second = await self._second(actor, kits, decide)
+        if second is None or "proposal" in more:
+            return await self.ledger.carry_out(_command(actor, key, kits, **more), decide)
+        proposal = await self.propose(actor, kits[0] if kits else None)
+        command = _command(second, key, kits, proposal=proposal, eyes=actor, **more)
+        return await self.ledger.carry_out(command, decide)
 
-    async def append(self, actor: Actor, seen: Seen, decided: Decided) -> tuple[Receipt, ...]:
+    async def _second(self, actor: Actor, kits: Sequence[str], decide: Decide) -> Actor | None:
+        try:
+            decided = decide(await self.look(actor, *kits))
+        except (Refused, NeedsSecond):
+            return None  # carrying it out says the same
+        return signer(actor, decided)
+
+    async def propose(self, actor: Actor, kit: str | None, hours: int = 1) -> str:
+        """What a person proposes waits for another's signature; answers its name."""
+        name = uuid4().hex
+        async with self.ledger.engine.begin() as connection:
+            await connection.execute(
+                text(
+                    "SELECT custody.propose(:id, 'story', :kit, CAST(:actor AS jsonb), '{}',"
+                    " make_interval(hours => :hours))"
+                ),
+                {"id": name, "kit": kit, "actor": json.dumps(actor.context()), "hours": hours},
+            )
+        return name
+
+    async def append(
+        self, actor: Actor, seen: Seen, decided: Decided, proposal: str | None = None
+    ) -> tuple[Receipt, ...]:
         """Append what was decided from an earlier look: how a test forces two to be seen at one head."""
-        key = uuid4().hex
-        command = Command(actor=actor, key=key, digest=hashlib.sha256(key.encode()).digest())
-        async with self.ledger._driver() as driver:
-            return await self.ledger.append(driver, command, seen, decided)
+        ledger = self.clerk if actor is CLOCK else self.ledger
+        second = None if proposal else signer(actor, decided)
+        if second is not None:
+            kit = next((f.subject.split(":")[1] for f in decided.facts if "request" not in f.subject), None)
+            proposal = await self.propose(actor, kit)
+        async with ledger._driver() as driver:
+            command = _command(second or actor, None, (), proposal=proposal)
+            return await ledger.append(driver, command, seen, decided)
 
     async def registered(self, *, age_class: str = "adult", packages: int = 3, days: int = 182) -> str:
         """A kit of three sealed packages (frozen, dry, refrigerated) and twelve items."""
@@ -129,6 +161,29 @@ class Story:
 
         await self.do(NURSE, [number], decide)
         return number
+
+
+def _command(actor: Actor, key: str | None, kits: Sequence[str], **more: Any) -> Command:
+    key = key or uuid4().hex
+    return Command(
+        actor=actor, key=key, digest=hashlib.sha256(key.encode()).digest(), kits=tuple(kits), **more
+    )
+
+
+def signer(actor: Actor, decided: Decided) -> Actor | None:
+    """Who signs beside ``actor`` now, read from the facts of a step that takes two people."""
+    for fact in decided.facts:
+        if STEPS[fact.type].people > 1 and fact.who.get("person") == actor.person:
+            last = list(fact.fields.get("with", ()))[-1:]
+            for party in last:
+                if party["part"] != "entered" and party.get("person") not in (None, actor.person):
+                    return Actor(
+                        function=Function(party["function"]),
+                        person=party["person"],
+                        name=party["name"],
+                        organisation=party["organisation"],
+                    )
+    return None
 
 
 def new_number() -> str:

@@ -7,9 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
-
-from psycopg.types.json import Jsonb
 
 import retention
 from custody.commands import ApproveDisposal, CarryOutDisposal, PackageRef, ProposeDisposal
@@ -18,7 +15,7 @@ from custody.event import Fact
 from custody.items import TYPES
 from custody.kit import Kit
 from custody.ledger import Command, Receipt, place
-from custody.people import CLOCK, Actor, Function
+from custody.people import Actor, Function
 from retention.check import EVERY, Figures, newest_slot, run_slot
 from retention.disposal import approve, carry_out, propose
 from retention.keeping import expire, expires_at, fall_due, register
@@ -103,22 +100,27 @@ def whole(kit: str, packages: int = 3, **more: PackageRef) -> CarryOutDisposal:
 
 
 async def adopt(story: Story, policies: bytes | None = None, version: int = 1) -> None:
-    """Adopt Belgium's policy, as a new database does."""
+    """Coordinator and nurse adopt Belgium's policy."""
     document = SEED.read_bytes() if policies is None else policies
-    fields = {
-        "policy": {"id": "belgium", "version": version},
-        "digest": hashlib.sha256(document).hexdigest(),
-    }
-    adopted = Fact(type="policy.adopted", subject="policy:belgium", who=CLOCK.who(), fields=fields)
+    adopted = Fact(
+        type="policy.adopted",
+        subject="policy:belgium",
+        who=COORDINATOR.who(),
+        fields={
+            "policy": {"id": "belgium", "version": version},
+            "digest": hashlib.sha256(document).hexdigest(),
+            "with": [NURSE.signs("second")],
+        },
+    )
     extra = {"policy": base64.b64encode(document).decode()}
     key = f"adopt-belgium-{version}"
     command = Command(
-        actor=CLOCK,
+        actor=COORDINATOR,
         key=key,
         digest=hashlib.sha256(key.encode()).digest(),
         others=("policy:belgium",),
     )
-    await story.clerk.carry_out(command, lambda seen: Decided(facts=(adopted,), extra=extra))
+    await story.ledger.carry_out(command, lambda seen: Decided(facts=(adopted,), extra=extra))
 
 
 async def kept(story: Story, age_class: str = "adult") -> str:
@@ -174,25 +176,14 @@ async def kept_until_approved(story: Story, advance: Callable[[timedelta], None]
     return number
 
 
-async def signed(
-    story: Story, proposer: Actor, signer: Actor, number: str, decide: Callable[[Seen], Decided]
-) -> tuple[Receipt, ...]:
-    """One person asks, another signs: the way by which two people do one thing."""
-    waiting = uuid4().hex
-    async with story.ledger._driver() as driver:
-        asked = [waiting, "test", number, Jsonb(proposer.context()), Jsonb({})]
-        await driver.execute("SELECT custody.propose(%s, %s, %s, %s, %s, interval '1 day')", asked)
-    return await story.do(signer, [number], decide, proposal=waiting, eyes=proposer)
-
-
 async def destroyed(story: Story, number: str, order: CarryOutDisposal | None = None) -> tuple[Receipt, ...]:
-    """Cleo carries out before the observer what Coraline approved."""
+    """Cleo carries out what Coraline approved; Mira of another centre observes and signs."""
     act = order or whole(number)
 
     def decide(seen: Seen) -> Decided:
         return carry_out(seen, act, CUSTODIAN_2, OBSERVER, COORDINATOR)
 
-    return await signed(story, CUSTODIAN_2, OBSERVER, number, decide)
+    return await story.do(CUSTODIAN_2, [number], decide)
 
 
 def without(kit: Kit, **change: object) -> Kit:
