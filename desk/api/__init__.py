@@ -1,0 +1,17 @@
+"""The JSON API, by user: commands for whoever acts, reading of kits, labels, the log, sign-in.
+
+Every route names its action (`desk.edge.acting`). Commands answer receipts; problems are RFC 9457 documents.
+"""
+
+from fastapi import APIRouter
+
+from desk.api import commands, kits, labels, log, people, sign_in
+
+router = APIRouter()
+"""Everything but the demo's sign-in."""
+for _each in (commands, kits, labels, log, people):
+    router.include_router(_each.router, prefix="/api")
+router.include_router(sign_in.router)
+
+demo_router = sign_in.demo_router
+"""Exists only where the demo is switched on."""

@@ -1,0 +1,196 @@
+"""What waits for a person: each list is a question to the projections; row-level security does the rest."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from custody import reading
+from custody.kit import Kit
+from custody.ledger import reading as seen_by
+from custody.number import KitNumber, written
+from custody.people import STAFF, Actor
+from custody.protocol import Custody, Legal, Retention
+from desk.service import Service
+from retention.policy import Policy
+from retention.term import unlinked_work_at
+
+CHECK_WITHIN: Final = timedelta(hours=24)
+"""Another person looks at a seal that somebody closed alone, within this time."""
+NEWEST: Final = 200  # kits among which seals to be checked are looked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageLine:
+    """A package that waits. `due_at`: by when; `since`: since when."""
+
+    kit: str
+    written: str
+    package: int
+    storage: str | None = None
+    organisation: str | None = None
+    due_at: datetime | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KitTask:
+    """A kit that waits for a person of its centre."""
+
+    kit: str
+    written: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestTask:
+    """A request of the police that this centre has not answered."""
+
+    id: str
+    zone: str
+    pv: str
+    received_at: datetime
+    kit: str | None = None
+    examined_on: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalTask:
+    """A command that waits for a second person's signature."""
+
+    id: str
+    action: str
+    person: str
+    until: datetime
+    kit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worklists:
+    """What waits, by list. Lists of kits are there for staff of the kit's own centre only."""
+
+    at: datetime
+    offers: tuple[PackageLine, ...]
+    in_hands: tuple[PackageLine, ...]
+    overdue: tuple[PackageLine, ...]
+    notices_due: tuple[KitTask, ...] = ()
+    expired: tuple[KitTask, ...] = ()
+    disposals_proposed: tuple[KitTask, ...] = ()
+    disposals_approved: tuple[KitTask, ...] = ()
+    declared_unlinked: tuple[KitTask, ...] = ()
+    seal_checks_due: tuple[PackageLine, ...] = ()
+    requests: tuple[RequestTask, ...] = ()
+    proposals: tuple[ProposalTask, ...] = ()
+
+
+async def worklists_of(service: Service, actor: Actor) -> Worklists:
+    """Everything that waits for this person, as of one moment."""
+    policies = await service.policies() if actor.function in STAFF else ()
+    async with seen_by(service.engine, actor) as connection:
+        at = await reading.now(connection)
+        lists: dict[str, Any] = {
+            "offers": _lines(await reading.offers_to(connection, actor), "holder_organisation"),
+            "in_hands": _lines(await reading.in_hands_of(connection, actor)),
+            "overdue": _lines(await reading.overdue(connection, at), "receiver_organisation"),
+        }
+        if actor.function in STAFF and actor.organisation is not None:
+            lists |= await _of_centre(connection, actor.organisation, actor, at, policies)
+    return Worklists(at=at, **lists)
+
+
+async def _of_centre(
+    connection: Any, centre: str, actor: Actor, at: datetime, policies: Sequence[Policy]
+) -> dict[str, Any]:
+    async def at_state(retention: Retention) -> tuple[KitTask, ...]:
+        return _tasks(await reading.kits_at(connection, centre, retention=retention))
+
+    declared = await reading.kits_at(connection, centre, legal=Legal.DECLARED)
+    newest, _ = await reading.page_of_kits(connection, limit=NEWEST)
+    return {
+        "notices_due": await at_state(Retention.NOTICE_DUE),
+        "expired": await at_state(Retention.EXPIRED),
+        "disposals_proposed": await at_state(Retention.PROPOSED),
+        "disposals_approved": await at_state(Retention.APPROVED),
+        "declared_unlinked": _tasks(kit for kit in declared if unlinked_for_too_long(kit, policies, at)),
+        "seal_checks_due": tuple(
+            line for kit in newest if kit.centre == centre for line in seal_checks_due(kit, actor)
+        ),
+        "requests": tuple(
+            RequestTask(
+                id=row["id"],
+                zone=row["zone"],
+                pv=row["naming"]["pv"],
+                received_at=row["received_at"],
+                kit=row["naming"].get("kit"),
+                examined_on=row["naming"].get("examined_on"),
+            )
+            for row in await reading.open_requests(connection, centre)
+        ),
+        "proposals": tuple(
+            ProposalTask(
+                id=row["id"],
+                action=row["action"],
+                person=row["person"],
+                until=row["until"],
+                kit=row["kit"],
+            )
+            for row in await reading.proposals(connection, at)
+            if row["person"] != actor.person
+        ),
+    }
+
+
+def unlinked_for_too_long(kit: Kit, policies: Iterable[Policy], at: datetime) -> bool:
+    """Declared and not linked for longer than the kit's policy says: work for people, never for the clock."""
+    for policy in policies:
+        if kit.policy is not None and (policy.id, policy.version) == (kit.policy.id, kit.policy.version):
+            return kit.reported_at is not None and unlinked_work_at(policy, kit.reported_at) <= at
+    return False
+
+
+def seal_checks_due(kit: Kit, actor: Actor) -> tuple[PackageLine, ...]:
+    """Packages whose seal only the person who closed it has seen; that person's own are not listed.
+
+    A package with another person or on the way was or will be looked at when it is accepted.
+    """
+    return tuple(
+        PackageLine(
+            kit=kit.number,
+            written=written(KitNumber(kit.number)),
+            package=p.package,
+            storage=p.storage,
+            since=p.sealed_at,
+            due_at=p.sealed_at + CHECK_WITHIN,
+        )
+        for p in kit.packages.values()
+        if p.state in (Custody.SEALED, Custody.STORED)
+        and p.sealed_at is not None
+        and not p.seal_checked
+        and p.sealed_by != actor.person
+    )
+
+
+def _tasks(kits: Iterable[Kit]) -> tuple[KitTask, ...]:
+    return tuple(
+        KitTask(
+            kit=kit.number,
+            written=written(KitNumber(kit.number)),
+            since=kit.reported_at or (kit.term.over_at if kit.term else None),
+        )
+        for kit in kits
+    )
+
+
+def _lines(rows: Iterable[Any], organisation: str | None = None) -> tuple[PackageLine, ...]:
+    return tuple(
+        PackageLine(
+            kit=row["kit"],
+            written=written(KitNumber(row["kit"])),
+            package=row["package"],
+            storage=row.get("storage"),
+            organisation=row[organisation] if organisation else None,
+            due_at=row.get("due_at"),
+            since=row.get("since"),
+        )
+        for row in rows
+    )

@@ -1,0 +1,353 @@
+"""The edge: who acts, whether the action is theirs, and what exactly was sent.
+
+Every route names its action with `acting("kit.read")`, or says with `openly("…")` why it needs none; a test
+walks the routes and fails for one that does neither. What is refused here is refused before any kit is
+looked at, so the answer is the same whether the kit exists or not; how a person stands to one kit is asked
+later, by the rules.
+
+A person comes with a bearer token (RFC 6750) or with the cookie of a session. A cookie is sent by the browser
+whoever asks it to, so a request that changes something with a cookie must also carry the form token of that
+session and come from our own pages. What the person may do is never read from the token: it follows from the
+appointments that stand today. Who holds several functions says with `Custody-Function:
+<function>@<organisation>` in which one this request is made.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar, cast
+from zoneinfo import ZoneInfo
+
+from fastapi import Request
+from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
+
+from custody import reading
+from custody.directory import Appointment
+from custody.number import NumberRefused, parse_kit_number
+from custody.people import Actor, Function
+from custody.permission import PERMISSIONS
+from custody.refusal import NotPermitted, Refused
+from desk import session as sessions
+from desk.problems import ForeignForm, NotSignedIn
+from desk.service import Given, Service
+from desk.settings import Settings
+from desk.token import Identity, TokenRefused, strict_json
+
+T = TypeVar("T")
+
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+FORM_TOKEN: Final = "form_token"
+"""The field of a form, and `FORM_TOKEN_HEADER` the header of a script, that prove the session's own page."""
+FORM_TOKEN_HEADER: Final = "Custody-Form-Token"
+FUNCTION_HEADER: Final = "Custody-Function"
+KEY_HEADER: Final = "Idempotency-Key"
+CALENDAR: Final = ZoneInfo("Europe/Brussels")
+"""Whose days count for appointments; the same as in `custody.check_who`."""
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{8,200}")
+_ETAG: Final = re.compile(r'"([0-9a-f]{32})"')
+_FORMS: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+_KIT_FIELDS: Final = frozenset({"kit"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """Who is signed in: the person in one function, or a victim's card on its kit.
+
+    `cookie` is the session's value for somebody who came with one, `identity` what a token said of somebody
+    who came with that; never both.
+    """
+
+    actor: Actor
+    cookie: str | None = None
+    session: sessions.Session | None = None
+    identity: Identity | None = None
+
+    @property
+    def csrf(self) -> str | None:
+        """What the forms of this session carry in the field `FORM_TOKEN`."""
+        return None if self.cookie is None else sessions.form_token(self.cookie)
+
+
+def service(request: Request) -> Service:
+    """What this worker shares between its requests."""
+    return cast(Service, request.app.state.service)
+
+
+def settings(request: Request) -> Settings:
+    return cast(Settings, request.app.state.settings)
+
+
+def over_https(request: Request) -> bool:
+    """Whether people reach the service over https, and cookies can be bound to it."""
+    return settings(request).base_url.startswith("https://")
+
+
+async def now(request: Request) -> datetime:
+    """The database's clock: the only time there is."""
+    async with service(request).engine.connect() as connection:
+        return await reading.now(connection)
+
+
+# --- who acts ---------------------------------------------------------------------------------------------
+
+
+async def signed(request: Request) -> Signed:
+    """Who is signed in. Raises NotSignedIn, TokenRefused, NotPermitted, ForeignForm."""
+    known = getattr(request.state, "signed", None)
+    if isinstance(known, Signed):
+        return known
+    found = await (_by_token(request) if "authorization" in request.headers else _by_cookie(request))
+    request.state.signed = found
+    return found
+
+
+async def signed_or_nobody(request: Request) -> Signed | None:
+    """Who is signed in, None for nobody: for pages that anybody may open."""
+    try:
+        return await signed(request)
+    except (NotSignedIn, TokenRefused):
+        return None
+
+
+async def identity_of(request: Request) -> Identity:
+    """What the bearer token of this request says. Raises NotSignedIn, TokenRefused."""
+    given = request.headers.getlist("authorization")
+    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    if scheme.lower() != "bearer" or not token:
+        raise NotSignedIn
+    return await service(request).verifier.verify(token, await now(request))
+
+
+async def appointments_of(request: Request, identity: Identity) -> tuple[Appointment, ...]:
+    """The functions that this person holds today; none for somebody whom the register does not know."""
+    issuer = service(request).local_issuer
+    async with service(request).engine.connect() as connection:
+        if issuer is not None and identity.issuer == issuer.url:
+            person: str | None = identity.login
+        else:
+            person = await reading.person_of(connection, identity.issuer, identity.login)
+        if person is None:
+            return ()
+        today = (await reading.now(connection)).astimezone(CALENDAR).date()
+        return await reading.appointments(connection, today, person)
+
+
+def chosen(held: tuple[Appointment, ...], wanted: str | None) -> Appointment:
+    """The function in which the person acts now. Raises NotPermitted, naming the choices."""
+    if not held:
+        raise NotPermitted("You hold no function here today. Your organisation's coordinator can say why.")
+    named = {f"{each.function}@{each.organisation}": each for each in held}
+    if wanted is None and len(held) == 1:
+        return held[0]
+    if wanted not in named:
+        raise NotPermitted(
+            "Say with the header Custody-Function in which function you act: {choices}.",
+            choices=", ".join(sorted(named)),
+        )
+    return named[wanted]
+
+
+async def _by_token(request: Request) -> Signed:
+    identity = await identity_of(request)
+    held = await appointments_of(request, identity)
+    return Signed(actor=chosen(held, request.headers.get(FUNCTION_HEADER)).actor(), identity=identity)
+
+
+async def _by_cookie(request: Request) -> Signed:
+    value = request.cookies.get(sessions.cookie_name(https=over_https(request)))
+    async with service(request).engine.begin() as connection:
+        session = await sessions.find_session(connection, value)
+        if value is None or session is None:
+            raise NotSignedIn
+        actor = await _actor_of(connection, session)
+    if request.method not in SAFE:
+        await check_form(request, value)
+    return Signed(actor=actor, cookie=value, session=session)
+
+
+async def _actor_of(connection: Any, session: sessions.Session) -> Actor:
+    if session.kind is sessions.Kind.CARD:
+        return Actor(function=Function.VICTIM, card=session.kit)
+    today = (await reading.now(connection)).astimezone(CALENDAR).date()
+    for each in await reading.appointments(connection, today, session.person):
+        if (each.function, each.organisation) == (session.function, session.organisation):
+            return each.actor()
+    raise NotSignedIn  # the appointment ended, and with it the session
+
+
+async def check_form(request: Request, cookie: str | None) -> None:
+    """Refuse a form that is not one of our own pages'. Raises ForeignForm.
+
+    Before there is a session (sign-in, card code) `cookie` is None and only the sender is checked.
+    """
+    here = sessions.came_from_here(
+        origin=request.headers.get("origin"),
+        fetch_site=request.headers.get("sec-fetch-site"),
+        base_url=settings(request).base_url,
+    )
+    if not here:
+        raise ForeignForm
+    if cookie is None:
+        return
+    token = request.headers.get(FORM_TOKEN_HEADER)
+    if token is None and media_type(request) in _FORMS:
+        field = (await request.form()).get(FORM_TOKEN)
+        token = field if isinstance(field, str) else None
+    if not sessions.form_token_holds(cookie, token):
+        raise ForeignForm
+
+
+# --- whether the action is theirs -------------------------------------------------------------------------
+
+
+class Acting:
+    """A dependency that declares a route's action and lets only those in whose function has it."""
+
+    def __init__(self, action: str | None) -> None:
+        if action is not None and action not in PERMISSIONS:
+            raise ValueError(f"{action} is not an action of custody.permission")
+        self.action = action
+
+    async def __call__(self, request: Request) -> Signed:
+        found = await signed(request)
+        if self.action is not None and found.actor.function not in PERMISSIONS[self.action]:
+            raise NotPermitted("Your function does not allow this.")
+        return found
+
+
+class Openly:
+    """A dependency that declares why a route needs nobody to be signed in."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    async def __call__(self) -> None:
+        return None
+
+
+def acting(action: str) -> Acting:
+    """`Depends(acting("kit.read"))` answers `Signed`. Default deny: what the table does not allow is 403."""
+    return Acting(action)
+
+
+def signed_in() -> Acting:
+    """For what everybody may do who is signed in: see who they are, sign out."""
+    return Acting(None)
+
+
+def openly(why: str) -> Openly:
+    return Openly(why)
+
+
+def declared(route: Any) -> list[Acting | Openly]:
+    """What a route declares: exactly one, or a test fails."""
+
+    def within(dependant: Any) -> Iterator[Acting | Openly]:
+        for each in dependant.dependencies:
+            if isinstance(each.call, Acting | Openly):
+                yield each.call
+            yield from within(each)
+
+    return list(within(route.dependant)) if hasattr(route, "dependant") else []
+
+
+# --- what was sent ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sent(Generic[T]):
+    """A command as it was read, and the exact bytes that came in."""
+
+    order: T
+    body: bytes
+
+
+class Body(Generic[T]):
+    """A dependency that reads the JSON body of a command as strictly as `order_of`."""
+
+    def __init__(self, shape: type[T]) -> None:
+        self.shape = shape
+        self._adapter: TypeAdapter[T] = TypeAdapter(shape)
+
+    async def __call__(self, request: Request) -> Sent[T]:
+        if media_type(request) != "application/json":
+            raise HTTPException(415)
+        data = await request.body()
+        try:
+            document = strict_json(data)
+        except ValueError:
+            raise Refused("The body is not JSON, or has a member twice.", field="body") from None
+        return Sent(order_of(self._adapter, document), data)
+
+
+def order_of(adapter: TypeAdapter[T], document: object) -> T:
+    """A command out of plain JSON values: kit numbers are read as people write them, text is checked.
+
+    Raises Refused or pydantic's ValidationError, both with the name of the field.
+    """
+    return adapter.validate_json(json.dumps(_read(document, "", "")))
+
+
+def _read(value: object, path: str, name: str) -> object:
+    if isinstance(value, dict):
+        return {_text(k, "body"): _read(v, f"{path}.{k}" if path else k, k) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_read(v, f"{path}.{place}" if path else str(place), name) for place, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    text = _text(value, path)
+    if name in _KIT_FIELDS:
+        try:
+            return str(parse_kit_number(text))
+        except NumberRefused as refused:
+            raise Refused(refused.fault.value, field=path, **dict(refused.values)) from None
+    return text
+
+
+def _text(value: str, path: str) -> str:
+    """Text in one spelling (NFC) without characters that do nothing but hide something."""
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Cf", "Co", "Cn") for c in value):
+        raise Refused("This text has characters that cannot be seen. Write it again.", field=path or "body")
+    return unicodedata.normalize("NFC", value)
+
+
+def media_type(request: Request) -> str:
+    """The type of the body without its parameters; only UTF-8 is read."""
+    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    given = parameters.strip().lower()
+    if given.startswith("charset=") and given.removeprefix("charset=").strip('"') != "utf-8":
+        raise HTTPException(415)
+    return kind.strip().lower()
+
+
+def key_of(request: Request) -> str:
+    """The Idempotency-Key: 8 to 200 visible ASCII characters, the caller's own name for this one act."""
+    given = request.headers.getlist(KEY_HEADER)
+    if len(given) != 1 or not _KEY.fullmatch(given[0]):
+        raise Refused(
+            "Send one Idempotency-Key of 8 to 200 visible characters: a new one for each act, the same one to"
+            " repeat it.",
+            field=KEY_HEADER,
+        )
+    return given[0]
+
+
+def expected_of(request: Request) -> str | None:
+    """The state that the caller decided on (If-Match); None where it does not matter."""
+    given = request.headers.getlist("if-match")
+    if not given or given == ["*"]:
+        return None
+    found = _ETAG.fullmatch(given[0]) if len(given) == 1 else None
+    if found is None:
+        raise Refused("If-Match takes the ETag of a kit, as it was given.", field="If-Match")
+    return found[1]
+
+
+def given(request: Request, who: Signed, body: bytes) -> Given:
+    """A command as it came in, ready for `Service`."""
+    return Given(actor=who.actor, key=key_of(request), body=body, expected=expected_of(request))
