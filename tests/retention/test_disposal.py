@@ -436,9 +436,7 @@ async def test_a_request_of_the_police_between_approval_and_act_stops_it_until_i
     assert (await story.kit(number)).retention is Retention.APPROVED
 
     none = AnswerRequest(request=id_, how="no_match")
-    seen = await story.ledger.look(NURSE, others=(f"request:{id_}",))
-    waiting = answer(none, None, NURSE, NURSE_2)
-    await story.append(NURSE, seen, waiting)
+    await story.do(NURSE, [], lambda seen: answer(none, None, NURSE, NURSE_2), others=(f"request:{id_}",))
     await destroyed(story, number)
     assert (await story.kit(number)).retention is Retention.DISPOSED
 
@@ -581,16 +579,17 @@ async def _straight_to_append(story: Story, kit: Kit, fact: Fact, seen: Seen) ->
     event = place_in_trail(fact, kit.choices_head, seen.at, b"\0" * 16)
     forged = replace(kit, legal=Legal.UNREPORTED, retention=Retention.DISPOSED, disposed_at=seen.at)
     expected = {f"choices:{kit.number}": kit.choices_head.number}
+    proposal = await story.propose(CUSTODIAN_2, kit.number)
     async with story.ledger._driver() as driver:
         await driver.execute(
             "SELECT * FROM custody.append(%s, %s, %s, %s, %s, %s, %s)",
             [
-                Jsonb(CUSTODIAN_2.context()),
+                Jsonb(OBSERVER.context()),
                 "straight-to-append",
                 b"\1" * 32,
                 Jsonb(expected),
                 [event.bytes],
                 Jsonb({kit.number: to_document(forged)}),
-                Jsonb({}),
+                Jsonb({"proposal": proposal}),
             ],
         )

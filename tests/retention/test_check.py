@@ -1,0 +1,278 @@
+"""The scheduled check: each slot once, each kit alone, and never a day less than was promised."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custody.commands import AskDestruction, ConfirmDestruction, CorrectAge, TakeBackDestruction
+from custody.protocol import Retention
+from retention.check import ABANDONED, EVERY, Figures, newest_slot, run_slot, slots
+from retention.keeping import ask_destruction, confirm_destruction, correct_age, take_back_destruction
+from tests.conftest import Database, Engines
+from tests.custody.story import COORDINATOR, NURSE, NURSE_2, Story, begin
+from tests.retention.kept import (
+    BELGIUM,
+    DAY,
+    adopt,
+    card_of,
+    check,
+    kept,
+    kept_until_expired,
+)
+
+pytestmark = pytest.mark.anyio
+
+Advance = Callable[[timedelta], None]
+MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+DISTANCES = st.timedeltas(timedelta(seconds=1), timedelta(days=2))
+
+
+@pytest.fixture
+async def story(engines: Engines) -> Story:
+    begun = await begin(engines.service, engines.clerk)
+    await adopt(begun)
+    return begun
+
+
+# --- slots ------------------------------------------------------------------------------------------
+
+
+@given(at=MOMENTS, every=DISTANCES)
+def test_the_newest_slot_is_the_last_one_that_has_come(at: datetime, every: timedelta) -> None:
+    slot = newest_slot(at, every)
+
+    assert slot <= at < slot + every
+    assert newest_slot(slot, every) == slot
+    assert list(slots(slot - every, at, every)) == [slot]
+
+
+def test_slots_are_every_five_minutes_also_when_the_clocks_change() -> None:
+    midnight = datetime(2026, 3, 29, tzinfo=UTC)  # the night of summer time in Brussels
+
+    day = list(slots(midnight, midnight + DAY))
+
+    assert len(day) == 288
+    assert day[0] == midnight + EVERY
+    assert day[-1] == midnight + DAY
+
+
+@pytest.mark.parametrize("wrong", [datetime(2026, 1, 1), None])  # noqa: DTZ001
+def test_a_slot_needs_a_zone_and_a_distance(wrong: datetime | None) -> None:
+    with pytest.raises(ValueError, match="positive distance"):
+        newest_slot(wrong or datetime(2026, 1, 1, tzinfo=UTC), EVERY if wrong else timedelta(0))
+
+
+# --- one slot, many replicas --------------------------------------------------------------------------
+
+
+async def now(story: Story) -> datetime:
+    return (await story.look(NURSE)).at
+
+
+def rows(database: Database, query: str) -> list[tuple[object, ...]]:
+    with database.connect("clerk") as connection:
+        return connection.execute(query).fetchall()
+
+
+async def test_two_replicas_at_one_slot_and_one_carries_it_out(
+    story: Story, advance: Advance, database: Database
+) -> None:
+    await kept(story)
+    advance(timedelta(days=150))
+    slot = newest_slot(await now(story))
+
+    first = await run_slot(story.clerk, story.clerk.engine, slot)
+    second = await run_slot(story.clerk, story.clerk.engine, slot)
+
+    assert first == Figures(notices_due=1)
+    assert second is None
+    kept_figures = rows(
+        database, "SELECT notices_due, expired, failed, finished_at > slot FROM retention.run"
+    )
+    assert kept_figures == [(1, 0, 0, True)]
+
+
+async def test_a_slot_that_a_lost_replica_left_is_taken_over_after_ten_minutes(
+    story: Story, advance: Advance, database: Database
+) -> None:
+    await kept(story)
+    advance(timedelta(days=150))
+    slot = newest_slot(await now(story))
+    with database.connect("clerk") as connection:  # a replica that began and never came back
+        connection.execute(
+            "INSERT INTO retention.run (slot, started_at) VALUES (%s, custody.clock())", [slot]
+        )
+
+    assert await run_slot(story.clerk, story.clerk.engine, slot) is None
+    advance(ABANDONED + timedelta(seconds=1))
+    assert await run_slot(story.clerk, story.clerk.engine, slot) == Figures(notices_due=1)
+    assert await run_slot(story.clerk, story.clerk.engine, slot) is None
+
+
+async def test_a_slot_done_twice_writes_once_and_counts_the_same(
+    story: Story, advance: Advance, database: Database
+) -> None:
+    number = await kept(story)
+    advance(timedelta(days=150))
+    slot = newest_slot(await now(story))
+    await run_slot(story.clerk, story.clerk.engine, slot)
+    with database.connect("clerk") as connection:  # the replica died after its work, before saying so
+        connection.execute("UPDATE retention.run SET finished_at = NULL")
+    head = (await story.kit(number)).choices_head
+    advance(ABANDONED + timedelta(seconds=1))
+
+    await run_slot(story.clerk, story.clerk.engine, slot)
+
+    assert (await story.kit(number)).choices_head == head
+
+
+async def test_an_instant_between_slots_is_no_slot(story: Story) -> None:
+    with pytest.raises(ValueError, match="is not a slot"):
+        await run_slot(story.clerk, story.clerk.engine, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
+
+
+# --- one kit alone --------------------------------------------------------------------------------------
+
+
+async def test_a_kit_that_cannot_be_moved_does_not_stop_the_others(
+    story: Story, advance: Advance, database: Database
+) -> None:
+    bad = await story.registered()  # under a policy that this service does not know
+    broken = await kept(story)
+    good = await kept(story)
+    with database.connect("superuser") as connection:
+        connection.execute("UPDATE custody.kit SET document = '{}' WHERE number = %s", [broken])
+    advance(timedelta(days=150))
+
+    assert await check(story) == Figures(notices_due=1, failed=2)
+    assert (await story.kit(good)).retention is Retention.NOTICE_DUE
+    reasons = {str(k): str(r) for k, r in rows(database, "SELECT kit, reason FROM retention.set_aside")}
+    assert set(reasons) == {bad, broken}
+    assert "notice.due: Refused: The retention policy {policy} of this kit" in reasons[bad]
+
+    assert await check(story) == Figures()  # set aside: not tried again for an hour
+    advance(timedelta(hours=1, minutes=1))
+    assert await check(story) == Figures(failed=2)
+
+
+async def test_an_hour_later_a_kit_that_was_put_right_is_moved_and_forgotten(
+    story: Story, advance: Advance, database: Database
+) -> None:
+    number = await kept(story)
+    document = rows(database, "SELECT document::text FROM custody.kit")[0][0]
+    with database.connect("superuser") as connection:
+        connection.execute("UPDATE custody.kit SET document = '{}'")
+    advance(timedelta(days=150))
+    assert await check(story) == Figures(failed=1)
+    with database.connect("superuser") as connection:
+        connection.execute("UPDATE custody.kit SET document = %s::jsonb", [document])
+    advance(timedelta(hours=1, minutes=1))
+
+    assert await check(story) == Figures(notices_due=1)
+    assert rows(database, "SELECT kit FROM retention.set_aside") == []
+    assert (await story.kit(number)).retention is Retention.NOTICE_DUE
+
+
+async def test_a_policy_that_cannot_be_read_is_counted_and_the_others_are_used(
+    story: Story, advance: Advance
+) -> None:
+    await adopt(story, b"{}", version=2)
+    await kept(story)
+    advance(timedelta(days=150))
+
+    assert await check(story) == Figures(notices_due=1, failed=1)
+
+
+# --- the calendar on the database -------------------------------------------------------------------------
+
+
+async def test_before_the_day_of_notice_there_is_nothing_to_do(story: Story, advance: Advance) -> None:
+    await kept(story)
+    await kept(story, "minor")
+    advance(timedelta(days=100))
+
+    assert await check(story) == Figures()
+
+
+async def test_after_a_long_outage_one_slot_is_enough_and_no_term_expires_without_its_notice(
+    story: Story, advance: Advance
+) -> None:
+    number = await kept(story)
+    advance(timedelta(days=400))  # the service was down; the term is over, the victim was never told
+
+    assert await check(story) == Figures(notices_due=1)
+    assert await check(story) == Figures()
+    advance(timedelta(days=59))
+    assert await check(story) == Figures()
+    advance(timedelta(days=3))
+    assert await check(story) == Figures(expired=1)
+    assert (await story.kit(number)).retention is Retention.EXPIRED
+
+
+async def test_an_expired_kit_stays_until_people_act(story: Story, advance: Advance) -> None:
+    number = await kept_until_expired(story, advance)
+    advance(timedelta(days=20 * 365))
+
+    assert await check(story) == Figures()
+    assert len((await story.kit(number)).open_packages) == 3
+
+
+async def early_destruction(story: Story) -> str:
+    number = await kept(story)
+    victim = card_of(number)
+    ask = AskDestruction(kit=number, how="by_card")
+    await story.do(victim, [number], lambda seen: ask_destruction(seen.kit(number), ask, victim))
+    confirm = ConfirmDestruction(kit=number)
+    await story.do(
+        NURSE,
+        [number],
+        lambda seen: confirm_destruction(seen.kit(number), confirm, NURSE, NURSE_2, BELGIUM, seen.at),
+    )
+    return number
+
+
+async def test_a_cooling_off_that_is_over_puts_the_kit_on_the_list_of_expired_terms(
+    story: Story, advance: Advance
+) -> None:
+    number = await early_destruction(story)
+    advance(timedelta(days=29))
+    assert await check(story) == Figures()
+    advance(timedelta(days=2, minutes=1))
+
+    assert await check(story) == Figures(cooled_off=1)
+
+    kit = await story.kit(number)
+    assert kit.retention is Retention.EXPIRED
+    assert kit.term is not None
+    assert kit.term.over_at <= await now(story)
+    assert await check(story) == Figures()
+
+
+async def test_a_cooling_off_taken_back_in_time_leads_nowhere(story: Story, advance: Advance) -> None:
+    number = await early_destruction(story)
+    advance(timedelta(days=29))
+    victim, order = card_of(number), TakeBackDestruction(kit=number, how="by_card")
+    await story.do(victim, [number], lambda seen: take_back_destruction(seen.kit(number), order, victim))
+    advance(timedelta(days=10))
+
+    assert await check(story) == Figures()
+    assert (await story.kit(number)).retention is Retention.RUNNING
+
+
+async def test_a_victim_found_to_be_a_minor_in_the_cooling_off_keeps_the_evidence(
+    story: Story, advance: Advance
+) -> None:
+    number = await early_destruction(story)
+    order = CorrectAge(kit=number, age_class="minor", reason="identity card seen")
+    await story.do(
+        COORDINATOR,
+        [number],
+        lambda seen: correct_age(seen.kit(number), order, COORDINATOR, NURSE, BELGIUM, seen.at),
+    )
+    advance(timedelta(days=400))
+
+    assert await check(story) == Figures()
+    assert (await story.kit(number)).retention is Retention.RUNNING

@@ -1,0 +1,530 @@
+"""How long a kit is kept: what people and the clock may decide about it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custody.commands import (
+    AskDestruction,
+    AttemptNotice,
+    ConfirmDestruction,
+    CorrectAge,
+    DeclareReport,
+    EndLink,
+    EnterOrder,
+    ExtendTerm,
+    LiftHold,
+    LinkInError,
+    PlaceHold,
+    TakeBackDestruction,
+    WithdrawReport,
+)
+from custody.decision import Decided, Seen
+from custody.items import TYPES
+from custody.kit import Kit, Link, Policy
+from custody.people import Actor, Function
+from custody.prosecution import declare, enter_order
+from custody.protocol import Legal, Retention
+from custody.refusal import NeedsSecond, NotSeen, Refused
+from retention.keeping import (
+    NotNow,
+    ask_destruction,
+    attempt_notice,
+    confirm_destruction,
+    cool_off,
+    correct_age,
+    end_link,
+    expire,
+    expires_at,
+    extend,
+    fall_due,
+    lift_hold,
+    link_in_error,
+    place_hold,
+    register,
+    take_back_destruction,
+    withdraw,
+)
+from retention.policy import AgeClass
+from tests.custody.story import (
+    CENTRE,
+    COORDINATOR,
+    CUSTODIAN,
+    MAGISTRATE,
+    NURSE,
+    NURSE_2,
+    OFFICE,
+    OTHER_NURSE,
+    ZONE,
+    kit_order,
+)
+from tests.retention.kept import (
+    BELGIUM,
+    DAY,
+    HASHES,
+    NOON,
+    POLICY,
+    approved,
+    card_of,
+    expired,
+    kit_of,
+    noticed,
+    over_at,
+    then,
+    without,
+)
+
+
+def term_end(kit: Kit) -> date:
+    assert kit.term is not None
+    return kit.term.end
+
+
+# --- registering ------------------------------------------------------------------------------------
+
+
+def test_an_adult_in_belgium_is_kept_six_months_and_a_minor_fifty_years() -> None:
+    assert term_end(kit_of(NOON, "adult")) == date(2026, 7, 15)
+    assert term_end(kit_of(NOON, "minor")) == date(2076, 1, 15)
+    assert kit_of().policy == Policy(id="belgium", version=1)
+
+
+def test_an_unknown_age_never_gets_the_shorter_term() -> None:
+    unknown = term_end(kit_of(NOON, "unknown"))
+
+    assert unknown >= term_end(kit_of(NOON, "adult"))
+    assert unknown >= term_end(kit_of(NOON, "minor"))
+
+
+def test_an_examination_late_in_the_evening_utc_was_on_the_next_day_in_brussels() -> None:
+    kit = kit_of(datetime(2026, 6, 30, 23, 30, tzinfo=UTC))
+
+    assert kit.examined_on == date(2026, 7, 1)
+    assert term_end(kit) == date(2027, 1, 1)
+
+
+def test_a_centre_with_a_policy_of_its_own_uses_it() -> None:
+    own = replace(POLICY, id="sterrenberg", centre=CENTRE, adult=POLICY.minor)
+
+    kit = kit_of(NOON, "adult", (POLICY, own))
+
+    assert kit.policy == Policy(id="sterrenberg", version=1)
+    assert term_end(kit) == date(2076, 1, 15)
+
+
+def refused_registration(at: datetime, policies: Any, actor: Actor = NURSE, **change: Any) -> Decided:
+    order = replace(kit_order(at), **change)
+    seen = Seen(at=at)
+    return register(
+        seen, order, actor, number="7M4P9XQ3RT6C", policies=policies, item_types=TYPES, card=HASHES
+    )
+
+
+def test_no_kit_is_registered_without_a_policy_or_with_an_examination_to_come() -> None:
+    with pytest.raises(Refused, match="No term can be agreed") as refusal:
+        refused_registration(NOON, ())
+    assert refusal.value.field == "examined_at"
+    with pytest.raises(Refused, match="cannot lie in the future"):
+        refused_registration(NOON, BELGIUM, examined_at=NOON + DAY)
+    with pytest.raises(Refused, match="does not allow"):
+        refused_registration(NOON, BELGIUM, CUSTODIAN)
+
+
+# --- extending --------------------------------------------------------------------------------------
+
+
+def test_the_victim_extends_with_the_card_and_the_notice_falls_due_again() -> None:
+    kit, at = noticed()
+    victim = card_of(kit.number)
+
+    longer = then(kit, extend(kit, ExtendTerm(kit=kit.number, how="by_card"), victim, BELGIUM, at), at)
+
+    assert term_end(longer) == date(2027, 1, 15)
+    assert longer.retention is Retention.RUNNING
+    assert longer.notice_due_at is None
+
+
+@pytest.mark.parametrize("far", [expired, approved])
+def test_even_an_expired_or_approved_kit_can_still_be_kept_longer(
+    far: Callable[[], tuple[Kit, datetime]],
+) -> None:
+    kit, at = far()
+
+    longer = then(kit, extend(kit, ExtendTerm(kit=kit.number, how="by_phone"), NURSE, BELGIUM, at), at)
+
+    assert longer.retention is Retention.RUNNING
+    assert longer.disposal is None
+    assert over_at(longer) > at
+
+
+def test_another_victims_card_and_another_centre_do_not_see_the_kit() -> None:
+    kit = kit_of()
+    order = ExtendTerm(kit=kit.number, how="by_card")
+
+    for stranger in (card_of(kit_of().number), OTHER_NURSE):
+        with pytest.raises(NotSeen):
+            extend(kit, order, stranger, BELGIUM, NOON)
+
+
+def test_an_extension_beyond_the_calendar_is_refused_in_words() -> None:
+    kit = kit_of()
+    assert kit.term is not None
+    kit = without(kit, term=replace(kit.term, end=date(9999, 12, 1)))
+
+    with pytest.raises(Refused, match="cannot be reckoned"):
+        extend(kit, ExtendTerm(kit=kit.number, how="by_card"), NURSE, BELGIUM, NOON)
+
+
+def test_a_policy_that_is_not_adopted_here_is_named_in_the_refusal() -> None:
+    kit = without(kit_of(), policy=Policy(id="nowhere", version=9))
+
+    with pytest.raises(Refused, match="nowhere/9 of this kit is not known"):
+        extend(kit, ExtendTerm(kit=kit.number, how="by_card"), NURSE, BELGIUM, NOON)
+
+
+# --- a report withdrawn, a link ended -----------------------------------------------------------------
+
+
+def reported(kit: Kit, at: datetime) -> Kit:
+    return then(kit, declare(kit, DeclareReport(kit=kit.number, how="in_person"), NURSE), at)
+
+
+def test_after_a_withdrawal_at_least_the_notice_period_is_left() -> None:
+    kit, at = noticed()
+    kit = reported(kit, at)
+    late = over_at(kit) - DAY
+    order = WithdrawReport(kit=kit.number, how="in_person")
+
+    with pytest.raises(NeedsSecond):
+        withdraw(kit, order, NURSE, None, BELGIUM, late)
+    again = then(kit, withdraw(kit, order, NURSE, NURSE_2, BELGIUM, late), late)
+
+    assert (again.legal, again.retention) == (Legal.UNREPORTED, Retention.RUNNING)
+    assert over_at(again) - late >= timedelta(days=60)
+
+
+def linked(kit: Kit, ground: str) -> Kit:
+    link = Link(ground=ground, pv="PV-1", notice="N-1", office=OFFICE, zone=ZONE)
+    return without(kit, legal=Legal.LINKED, retention=Retention.STOPPED, link=link, linked_at=NOON)
+
+
+def test_when_the_office_ends_the_link_the_term_runs_again_with_its_notice_period() -> None:
+    kit = linked(kit_of(), "report")
+    at = NOON + timedelta(days=700)
+    order = EndLink(kit=kit.number, letter="ab" * 32, reason="case closed")
+
+    with pytest.raises(NeedsSecond):
+        end_link(kit, order, COORDINATOR, None, BELGIUM, at)
+    again = then(kit, end_link(kit, order, COORDINATOR, NURSE, BELGIUM, at), at)
+
+    assert (again.legal, again.retention, again.link) == (Legal.UNREPORTED, Retention.RUNNING, None)
+    assert over_at(again) - at >= timedelta(days=60)
+
+
+def test_a_link_in_error_leads_back_to_the_report_or_after_an_order_to_a_running_term() -> None:
+    at = NOON + timedelta(days=700)
+    for ground, legal, retention in (
+        ("report", Legal.DECLARED, Retention.STOPPED),
+        ("order", Legal.UNREPORTED, Retention.RUNNING),
+    ):
+        kit = linked(kit_of(), ground)
+        order = LinkInError(kit=kit.number, reason="another person's kit")
+        back = then(kit, link_in_error(kit, order, COORDINATOR, NURSE, BELGIUM, at), at)
+        assert (back.legal, back.retention) == (legal, retention)
+    assert over_at(back) - at >= timedelta(days=60)
+
+
+# --- the age class ------------------------------------------------------------------------------------
+
+
+def test_a_correction_that_shortens_takes_two_and_gives_a_fresh_notice_period() -> None:
+    kit = kit_of(NOON, "minor")
+    at = NOON + timedelta(days=700)
+    order = CorrectAge(kit=kit.number, age_class="adult", reason="identity card seen")
+
+    with pytest.raises(NeedsSecond):
+        correct_age(kit, order, COORDINATOR, None, BELGIUM, at)
+    with pytest.raises(Refused, match="another person's"):
+        correct_age(kit, order, COORDINATOR, COORDINATOR, BELGIUM, at)
+    with pytest.raises(Refused, match="of the centre"):
+        correct_age(kit, order, COORDINATOR, OTHER_NURSE, BELGIUM, at)
+    decided = correct_age(kit, order, COORDINATOR, NURSE, BELGIUM, at)
+
+    assert decided.facts[0].fields["with"] == [NURSE.signs("second")]
+    shorter = then(kit, decided, at)
+    assert shorter.age_class == "adult"
+    assert timedelta(days=60) <= over_at(shorter) - at < timedelta(days=62)
+    with pytest.raises(Refused, match="on record already"):
+        correct_age(shorter, order, COORDINATOR, NURSE, BELGIUM, at)
+
+
+def test_a_victim_found_to_be_a_minor_is_kept_long_and_a_request_for_destruction_falls() -> None:
+    kit, at = cooling()
+    order = CorrectAge(kit=kit.number, age_class="minor", reason="identity card seen")
+
+    kit = then(kit, correct_age(kit, order, COORDINATOR, NURSE, BELGIUM, at), at)
+
+    assert term_end(kit) == date(2076, 1, 15)
+    assert kit.destruction is None
+
+
+# --- holds --------------------------------------------------------------------------------------------
+
+
+def held(
+    kit: Kit, ground: Any = "centre", actor: Actor = COORDINATOR, at: datetime = NOON, id_: str = "ab" * 16
+) -> Kit:
+    order = PlaceHold(kit=kit.number, ground=ground, reason="a reason", review_on=date(2027, 1, 1))
+    return then(kit, place_hold(kit, order, actor, id_), at)
+
+
+def test_the_victim_freezes_for_safety_once_and_the_words_are_not_kept() -> None:
+    kit = kit_of()
+    victim = card_of(kit.number)
+    decided = place_hold(
+        kit, PlaceHold(kit=kit.number, ground="safety", reason="he knows"), victim, "ab" * 16
+    )
+
+    assert "reason" not in decided.facts[0].fields
+    kit = then(kit, decided, NOON)
+    assert [h.ground for h in kit.holds.values()] == ["safety"]
+    with pytest.raises(Refused, match="held already"):
+        held(kit, "safety", victim)
+    with pytest.raises(Refused, match="on this ground"):
+        held(kit, "centre", victim)
+
+
+def test_a_magistrate_holds_only_a_linked_kit_and_only_as_magistrate() -> None:
+    with pytest.raises(NotSeen):
+        held(kit_of(), "magistrate", MAGISTRATE)
+    kit = linked(kit_of(), "report")
+    with pytest.raises(Refused, match="on this ground"):
+        held(kit, "centre", MAGISTRATE)
+    with pytest.raises(Refused, match="on this ground"):
+        held(kit, "magistrate", COORDINATOR)
+
+    assert len(held(kit, "magistrate", MAGISTRATE).holds) == 1
+
+
+def test_a_hold_of_the_centre_is_lifted_by_two_people() -> None:
+    kit = held(kit_of(), "suspected_pressure")
+    order = LiftHold(kit=kit.number, hold="ab" * 16, reason="spoken with alone")
+
+    with pytest.raises(NeedsSecond):
+        lift_hold(kit, order, COORDINATOR, None)
+    with pytest.raises(Refused, match="no such hold"):
+        lift_hold(kit, replace(order, hold="cd" * 16), COORDINATOR, NURSE)
+
+    assert then(kit, lift_hold(kit, order, COORDINATOR, NURSE), NOON).holds == {}
+
+
+def test_a_hold_by_order_is_lifted_only_by_a_written_order_and_takes_the_order_with_it() -> None:
+    kit = kit_of()
+    entered = EnterOrder(
+        kit=kit.number, digest="11" * 32, authority="Judge Invented", dated=date(2026, 1, 16)
+    )
+    kit = then(kit, enter_order(kit, entered, COORDINATOR, "ab" * 16), NOON)
+    order = LiftHold(kit=kit.number, hold="ab" * 16, reason="revoked")
+
+    with pytest.raises(Refused, match="only by a written order") as refusal:
+        lift_hold(kit, order, COORDINATOR, NURSE)
+    assert refusal.value.field == "order"
+    decided = lift_hold(kit, replace(order, order="22" * 32), COORDINATOR, NURSE)
+    free = then(kit, decided, NOON)
+
+    assert decided.facts[0].fields["documents"] == [{"kind": "written_order", "digest": "22" * 32}]
+    assert (free.holds, free.order) == ({}, None)
+
+
+def test_the_hold_of_an_order_that_led_to_a_link_can_go_while_the_order_stays() -> None:
+    kit = kit_of()
+    entered = EnterOrder(
+        kit=kit.number, digest="11" * 32, authority="Judge Invented", dated=date(2026, 1, 16)
+    )
+    kit = linked(then(kit, enter_order(kit, entered, COORDINATOR, "ab" * 16), NOON), "order")
+    order = LiftHold(kit=kit.number, hold="ab" * 16, reason="released", order="22" * 32)
+
+    assert then(kit, lift_hold(kit, order, COORDINATOR, NURSE), NOON).order is not None
+
+
+# --- notices --------------------------------------------------------------------------------------------
+
+
+def test_attempts_to_tell_the_victim_are_recorded_and_stop_with_a_death() -> None:
+    kit, at = noticed()
+    order = AttemptNotice(kit=kit.number, how="not_reached")
+
+    assert then(kit, attempt_notice(kit, order, NURSE), at).choices_head.number == kit.choices_head.number + 1
+    with pytest.raises(Refused, match="no notice is given"):
+        attempt_notice(held(kit, "death", at=at), order, NURSE)
+
+
+def test_a_notice_falls_due_on_its_day_at_the_centre_and_not_before() -> None:
+    kit = kit_of()
+    assert kit.term is not None
+    assert kit.term.notice_on == date(2026, 5, 16)
+    midnight = datetime(2026, 5, 15, 22, tzinfo=UTC)
+
+    with pytest.raises(NotNow):
+        fall_due(kit, BELGIUM, midnight - timedelta(microseconds=1))
+    due = then(kit, fall_due(kit, BELGIUM, midnight), midnight)
+
+    assert due.retention is Retention.NOTICE_DUE
+    with pytest.raises(NotNow):
+        fall_due(due, BELGIUM, midnight)
+    with pytest.raises(NotNow):
+        fall_due(held(kit, "incapacity"), BELGIUM, midnight)
+    with pytest.raises(NotNow):
+        fall_due(reported(kit, NOON), BELGIUM, midnight)
+
+
+# --- the end of the term --------------------------------------------------------------------------------
+
+
+def test_a_term_with_its_notice_on_the_day_expires_when_it_is_over() -> None:
+    kit, _ = noticed()
+    over = over_at(kit)
+
+    with pytest.raises(NotNow):
+        expire(kit, BELGIUM, over - timedelta(microseconds=1))
+    assert then(kit, expire(kit, BELGIUM, over), over).retention is Retention.EXPIRED
+
+
+def test_a_notice_that_fell_due_late_makes_the_end_wait_for_the_whole_notice_period() -> None:
+    kit = kit_of()
+    late = over_at(kit) - 3 * DAY
+    kit = then(kit, fall_due(kit, BELGIUM, late), late)
+    assert expires_at(kit, POLICY) == datetime(2026, 9, 11, 22, tzinfo=UTC)
+
+    with pytest.raises(NotNow):
+        expire(kit, BELGIUM, over_at(kit))
+    with pytest.raises(NotNow):
+        expire(kit, BELGIUM, late + 59 * DAY)
+    done = late + 62 * DAY
+    assert then(kit, expire(kit, BELGIUM, done), done).retention is Retention.EXPIRED
+
+
+@given(minutes=st.integers(0, 60 * 24 * 3000))
+def test_whenever_the_notice_falls_due_the_victim_has_sixty_days(minutes: int) -> None:
+    kit = PRISTINE
+    assert kit.term is not None
+    at = datetime(2026, 5, 15, 22, tzinfo=UTC) + timedelta(minutes=minutes)
+    kit = then(kit, fall_due(kit, BELGIUM, at), at)
+
+    over = expires_at(kit, POLICY)
+
+    assert over is not None
+    assert over >= max(over_at(kit), at + timedelta(days=60) - timedelta(hours=1))  # a night of summer time
+    with pytest.raises(NotNow):
+        expire(kit, BELGIUM, over - timedelta(microseconds=1))
+    assert then(kit, expire(kit, BELGIUM, over), over).retention is Retention.EXPIRED
+
+
+PRISTINE = kit_of()
+
+
+def test_a_held_kit_does_not_expire() -> None:
+    kit, at = noticed()
+
+    with pytest.raises(NotNow):
+        expire(held(kit, at=at), BELGIUM, over_at(kit) + 100 * DAY)
+
+
+# --- early destruction ------------------------------------------------------------------------------------
+
+
+def asked(kit: Kit, at: datetime = NOON) -> Kit:
+    order = AskDestruction(kit=kit.number, how="by_card")
+    return then(kit, ask_destruction(kit, order, card_of(kit.number)), at)
+
+
+def cooling() -> tuple[Kit, datetime]:
+    """Asked and confirmed on 20 January: the cooling-off ends with 19 February."""
+    at = datetime(2026, 1, 20, 12, tzinfo=UTC)
+    kit = asked(kit_of(), at)
+    order = ConfirmDestruction(kit=kit.number)
+    return then(kit, confirm_destruction(kit, order, NURSE, NURSE_2, BELGIUM, at), at), at
+
+
+def test_an_early_destruction_takes_two_staff_and_thirty_days() -> None:
+    kit = asked(kit_of())
+    order = ConfirmDestruction(kit=kit.number)
+
+    with pytest.raises(NeedsSecond):
+        confirm_destruction(kit, order, NURSE, None, BELGIUM, NOON)
+    with pytest.raises(Refused, match="does not allow"):
+        confirm_destruction(kit, order, card_of(kit.number), NURSE, BELGIUM, NOON)
+    kit, at = cooling()
+    assert kit.destruction is not None
+    assert kit.destruction.until == datetime(2026, 2, 19, 23, tzinfo=UTC)
+    with pytest.raises(Refused, match="confirmed already"):
+        confirm_destruction(kit, order, NURSE, NURSE_2, BELGIUM, at)
+    with pytest.raises(Refused, match="asked for destruction already"):
+        ask_destruction(kit, AskDestruction(kit=kit.number, how="by_card"), NURSE)
+
+
+@pytest.mark.parametrize("age_class", ["minor", "unknown"])
+def test_no_early_destruction_before_majority(age_class: str) -> None:
+    kit = asked(kit_of(NOON, age_class))
+
+    with pytest.raises(Refused, match="minor"):
+        confirm_destruction(kit, ConfirmDestruction(kit=kit.number), NURSE, NURSE_2, BELGIUM, NOON)
+
+
+def test_no_early_destruction_while_held_or_unasked() -> None:
+    kit = kit_of()
+    order = ConfirmDestruction(kit=kit.number)
+
+    with pytest.raises(Refused, match="has not asked"):
+        confirm_destruction(kit, order, NURSE, NURSE_2, BELGIUM, NOON)
+    with pytest.raises(Refused, match="held"):
+        confirm_destruction(held(asked(kit)), order, NURSE, NURSE_2, BELGIUM, NOON)
+
+
+def test_only_the_end_of_the_cooling_off_brings_the_term_forward() -> None:
+    kit, _ = cooling()
+    until = datetime(2026, 2, 19, 23, tzinfo=UTC)
+
+    with pytest.raises(NotNow):
+        cool_off(kit, BELGIUM, until - timedelta(microseconds=1))
+    with pytest.raises(NotNow):
+        cool_off(held(kit, at=until), BELGIUM, until)
+    kit = then(kit, cool_off(kit, BELGIUM, until), until)
+
+    assert kit.retention is Retention.EXPIRED
+    assert (term_end(kit), over_at(kit)) == (date(2026, 2, 19), until)
+
+
+@pytest.mark.parametrize("protects", ["taken back", "extended", "reported"])
+def test_taken_back_extended_or_reported_the_cooling_off_leads_nowhere(protects: str) -> None:
+    kit, at = cooling()
+    victim = card_of(kit.number)
+    decided = {
+        "taken back": lambda: take_back_destruction(
+            kit, TakeBackDestruction(kit=kit.number, how="by_card"), victim
+        ),
+        "extended": lambda: extend(kit, ExtendTerm(kit=kit.number, how="by_card"), victim, BELGIUM, at),
+        "reported": lambda: declare(kit, DeclareReport(kit=kit.number, how="by_card"), victim),
+    }[protects]()
+
+    kit = then(kit, decided, at)
+
+    assert kit.destruction is None
+    with pytest.raises(NotNow):
+        cool_off(kit, BELGIUM, at + 400 * DAY)
+    with pytest.raises(Refused, match="No request for destruction stands"):
+        take_back_destruction(kit, TakeBackDestruction(kit=kit.number, how="by_card"), victim)
+
+
+def test_every_function_has_its_grounds_and_only_functions_that_may_hold_have_any() -> None:
+    from custody.permission import PERMISSIONS
+    from retention.keeping import GROUNDS
+
+    assert set(GROUNDS) == set(PERMISSIONS["hold.place"])
+    assert set(AgeClass) == {"adult", "minor", "unknown"}
+    assert Function.CLOCK not in GROUNDS
