@@ -16,6 +16,7 @@ from custody.commands import (
     ItemFinding,
     Join,
     Lose,
+    NewPackage,
     Open,
     OpenIncident,
     PackageRef,
@@ -38,7 +39,7 @@ from custody.people import Actor
 from custody.permission import permit
 from custody.protocol import Custody
 from custody.refusal import NeedsSecond, NotSeen, Refused
-from custody.registering import occurred, paper_fields
+from custody.registering import occurred, paper_fields, refuse_used_seals
 
 Entry = Callable[[Kit, Package, PackageRef], Mapping[str, Any]]
 
@@ -117,7 +118,8 @@ def seal(seen: Seen, order: Seal, actor: Actor) -> Decided:
     """Close packages, each with a seal of its own."""
     facts = []
     for kit, pairs in each_kit(seen, "package.seal", order.packages, actor):
-        entries = [{"package": p.package, "seal": _new_seal(kit, r)} for p, r in pairs]
+        _check_new_seals(kit, [r for _, r in pairs])
+        entries = [{"package": p.package, "seal": r.seal} for p, r in pairs]
         when = occurred(order.paper, seen.at)
         facts.append(
             fact(kit, "package.sealed", actor, entries, occurred_at=when, **paper_fields(order.paper))
@@ -125,14 +127,14 @@ def seal(seen: Seen, order: Seal, actor: Actor) -> Decided:
     return Decided(facts=tuple(facts))
 
 
-def _new_seal(kit: Kit, ref: PackageRef) -> str:
-    if not ref.seal:
-        raise Refused("Say which seal closes package {package}.", field="packages.seal", package=ref.package)
-    if any(p.seal == ref.seal for p in kit.packages.values()):
-        raise Refused(
-            "Seal {seal} closes a package of this kit already.", field="packages.seal", seal=ref.seal
-        )
-    return ref.seal
+def _check_new_seals(kit: Kit, packages: Sequence[PackageRef]) -> None:
+    """Raises Refused for a package without a seal and for a seal that closes two packages of a kit."""
+    for each in packages:
+        if not each.seal:
+            raise Refused(
+                "Say which seal closes package {package}.", field="packages.seal", package=each.package
+            )
+    refuse_used_seals(kit, [each.seal for each in packages if each.seal])
 
 
 def check_seal(seen: Seen, order: CheckSeal, actor: Actor) -> Decided:
@@ -141,8 +143,11 @@ def check_seal(seen: Seen, order: CheckSeal, actor: Actor) -> Decided:
     for kit, pairs in each_kit(seen, "seal.check", order.packages, actor):
         findings, right = seal_findings(kit, pairs, actor)
         facts += findings
+        for package in right:
+            if package.seal is None:
+                raise Refused.step_from("seal.checked", "custody", package.state, package.package)
         if right:
-            entries = [{"package": p.package, "seal": p.seal, "condition": "intact"} for p in right if p.seal]
+            entries = [{"package": p.package, "seal": p.seal, "condition": "intact"} for p in right]
             facts.append(fact(kit, "seal.checked", actor, entries))
     return Decided(facts=tuple(facts))
 
@@ -166,12 +171,9 @@ def reseal(seen: Seen, order: Reseal, actor: Actor) -> Decided:
         for package, _ in pairs:
             if package.state is not Custody.OPENED and not package.seal_broken:
                 raise Refused("The seal of package {package} is intact.", package=package.package)
+        _check_new_seals(kit, [r for _, r in pairs])
         entries = [
-            {
-                "package": p.package,
-                **({"seal_before": p.seal} if p.seal else {}),
-                "seal": _new_seal(kit, r),
-            }
+            {"package": p.package, **({"seal_before": p.seal} if p.seal else {}), "seal": r.seal}
             for p, r in pairs
         ]
         facts.append(fact(kit, "package.resealed", actor, entries))
@@ -281,7 +283,8 @@ def join(seen: Seen, order: Join, actor: Actor) -> Decided:
     return Decided(facts=(made, *_seal_new(kit, (new,), actor)))
 
 
-def _seal_new(kit: Kit, packages: Sequence[Any], actor: Actor) -> list[Fact]:
+def _seal_new(kit: Kit, packages: Sequence[NewPackage], actor: Actor) -> list[Fact]:
+    refuse_used_seals(kit, [p.seal for p in packages if p.seal])
     sealed = [{"package": p.package, "seal": p.seal} for p in packages if p.seal]
     return [fact(kit, "package.sealed", actor, sealed)] if sealed else []
 
@@ -317,7 +320,7 @@ def swapped(seen: Seen, order: Swapped, actor: Actor, second: Actor | None, find
         package = package_of(kit, ref.package)
         permit("labels.swapped", actor, kit, [package])
         pairs.append((kit, package))
-    if order.first == order.second:
+    if (order.first.kit, order.first.package) == (order.second.kit, order.second.package):
         raise Refused("Name two different packages.", field="second")
     needs_second(actor, second)
     facts = []
@@ -367,7 +370,6 @@ def find(seen: Seen, order: Find, actor: Actor, directory: Directory) -> Decided
     facts: list[Fact] = []
     for kit, pairs in each_kit(seen, "package.find", order.packages, actor):
         findings, _ = seal_findings(kit, pairs, actor)
-        facts += findings if all(p.state is not Custody.LOST for p, _ in pairs) else []
         for package, ref in pairs:
             entry = {"package": package.package, "condition": ref.condition}
             if package.state is Custody.LOST:
@@ -385,6 +387,7 @@ def find(seen: Seen, order: Find, actor: Actor, directory: Directory) -> Decided
                     place={"id": place.id, "name": place.name},
                 )
             )
+        facts += findings
     return Decided(facts=tuple(facts))
 
 
@@ -443,6 +446,8 @@ def return_belongings(
         if kit.holds:
             raise Refused("The kit is held; nothing leaves it.")
         for package, _ in pairs:
+            if package.holder is None or package.holder.organisation != actor.organisation:
+                raise Refused("Package {package} is not at the centre.", package=package.package)
             items = kit.items_of(package.package)
             kinds = [item_types.get(i.type, {}).get("group") for i in items]
             if not items or any(k != SAMPLE_FREE for k in kinds):

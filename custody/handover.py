@@ -97,7 +97,7 @@ def _by_handover(
 
 
 def carry(seen: Seen, order: Carry, actor: Actor) -> Decided:
-    """A courier signed for packages that are on the way; the courier answers for them until accepted."""
+    """A courier signed for packages that are on the way; the giver answers for them until accepted."""
     facts = []
     for kit, pairs in each_kit(seen, "handover.carry", order.packages, actor):
         for open_, group in _by_handover(kit, pairs):
@@ -224,6 +224,8 @@ def record_acceptance(seen: Seen, order: RecordAcceptance, giver: Actor) -> Deci
                     documents=[{"kind": "signature", "digest": order.signature}],
                 )
             )
+            if kit.link is not None and open_.receiver.organisation == kit.link.zone:
+                facts.append(fact(kit, "kit.released", giver, [{"package": p.package} for p, _ in group]))
     return Decided(facts=tuple(facts))
 
 

@@ -24,6 +24,7 @@ class Relation(StrEnum):
 
 
 F, Rel = Function, Relation
+JUSTICE: Final = frozenset({F.OFFICER, F.REGISTRAR, F.MAGISTRATE})
 Who = Mapping[Function, frozenset[Relation]]
 
 
@@ -141,6 +142,9 @@ def relations(actor: Actor, kit: Kit, package: Package | None = None) -> frozens
     if actor.function is F.VICTIM:
         return frozenset({Rel.OWN}) if actor.card == kit.number else frozenset()
     found = set()
+    linked = kit.link is not None and kit.legal in (Legal.LINKED, Legal.RELEASED)
+    if actor.function in JUSTICE and not linked:
+        return frozenset()  # for them the kit does not exist, whatever lies in their hands
     if kit.centre == actor.organisation:
         found.add(Rel.OF_CENTRE)
     of = kit.open_packages if package is None else (package,)
@@ -148,11 +152,7 @@ def relations(actor: Actor, kit: Kit, package: Package | None = None) -> frozens
         found.add(Rel.HOLDS)
     if any(receives(actor, kit, p) for p in of):
         found.add(Rel.RECEIVES)
-    if (
-        kit.link is not None
-        and kit.legal in (Legal.LINKED, Legal.RELEASED)
-        and actor.organisation in (kit.link.office, kit.link.zone)
-    ):
+    if linked and kit.link is not None and actor.organisation in (kit.link.office, kit.link.zone):
         found.add(Rel.LINKED)
     return frozenset(found)
 

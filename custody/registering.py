@@ -43,19 +43,19 @@ def policy_fields(policy: Policy) -> dict[str, Any]:
 
 
 def _pack(
-    kit: str,
+    number: str,
     packages: Sequence[NewPackage],
     actor: Actor,
     item_types: Mapping[str, Any],
     *,
-    taken: tuple[frozenset[int], frozenset[int]],
+    kit: Kit | None,
     paper: Paper | None,
     at: datetime,
     **more: str,
 ) -> list[Fact]:
-    """The facts that put items into packages and close those that have a seal."""
-    _check_packing(packages, item_types, taken)
-    subject = f"custody:{kit}"
+    """The facts that put items into packages and close those with a seal; ``kit`` is None for a new one."""
+    _check_packing(packages, item_types, kit)
+    subject = f"custody:{number}"
     when = occurred(paper, at)
     items = [
         {
@@ -94,22 +94,28 @@ def _pack(
     return facts
 
 
-def _check_packing(
-    packages: Sequence[NewPackage],
-    item_types: Mapping[str, Any],
-    taken: tuple[frozenset[int], frozenset[int]],
-) -> None:
+def refuse_used_seals(kit: Kit | None, seals: Sequence[str]) -> None:
+    """A seal number closes one package of a kit, once. Raises Refused."""
+    used = {p.seal for p in kit.packages.values()} if kit else set()
+    for seal in seals:
+        if seal in used:
+            raise Refused(
+                "Seal {seal} closes a package of this kit already.", field="packages.seal", seal=seal
+            )
+        used.add(seal)
+
+
+def _check_packing(packages: Sequence[NewPackage], item_types: Mapping[str, Any], kit: Kit | None) -> None:
     if not packages or len(packages) > MOST_PACKAGES:
         raise Refused("A kit has 1 to {most} packages.", field="packages", most=MOST_PACKAGES)
+    taken = (set(kit.packages), set(kit.items)) if kit else (set(), set())
     numbers = [p.package for p in packages]
     items = [i.item for p in packages for i in p.items]
     if len(set(numbers)) != len(numbers) or set(numbers) & taken[0]:
         raise Refused("Each package has a number of its own in the kit.", field="packages")
     if len(set(items)) != len(items) or set(items) & taken[1]:
         raise Refused("Each item has a number of its own in the kit.", field="packages.items")
-    seals = [p.seal for p in packages if p.seal]
-    if len(set(seals)) != len(seals):
-        raise Refused("Each package has a seal of its own.", field="packages.seal")
+    refuse_used_seals(kit, [p.seal for p in packages if p.seal])
     for package in packages:
         for item in package.items:
             if item.type not in item_types:
@@ -177,7 +183,7 @@ def register(
             order.packages,
             actor,
             item_types,
-            taken=(frozenset(), frozenset()),
+            kit=None,
             paper=order.paper,
             at=seen.at,
         ),
@@ -206,13 +212,12 @@ def supplement(
 ) -> Decided:
     """Add packages to a kit later, saying who brought what is in them."""
     permit("kit.supplement", actor, kit)
-    taken = (frozenset(kit.packages), frozenset(kit.items))
     facts = _pack(
         kit.number,
         order.packages,
         actor,
         item_types,
-        taken=taken,
+        kit=kit,
         paper=order.paper,
         at=at,
         brought_by=order.brought_by,
