@@ -59,7 +59,10 @@ log = logging.getLogger("custody.check")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What one slot did, in kits. ``failed`` were set aside, or are policies that could not be read."""
+    """What one run of a slot did, in kits; a run that took the slot over counts what was left to do.
+
+    ``failed`` were set aside, or are policies that could not be read.
+    """
 
     notices_due: int = 0
     expired: int = 0

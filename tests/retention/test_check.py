@@ -1,6 +1,7 @@
 """The scheduled check: each slot once, each kit alone, and never a day less than was promised."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,19 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custody.commands import AskDestruction, ConfirmDestruction, CorrectAge, TakeBackDestruction
+from custody.event import write_moment
 from custody.protocol import Retention
 from retention.check import ABANDONED, EVERY, Figures, newest_slot, run_slot, slots
-from retention.keeping import ask_destruction, confirm_destruction, correct_age, take_back_destruction
+from retention.disposal import contest_over, destroy_key
+from retention.keeping import NotNow, ask_destruction, confirm_destruction, correct_age, take_back_destruction
+from retention.period import Period
+from retention.policy import dump
 from tests.conftest import Database, Engines
 from tests.custody.story import COORDINATOR, NURSE, NURSE_2, Story, begin
 from tests.retention.kept import (
     BELGIUM,
     DAY,
+    POLICY,
     adopt,
     card_of,
     check,
+    destroyed,
+    expired,
     kept,
+    kept_until_approved,
     kept_until_expired,
+    then,
+    without,
 )
 
 pytestmark = pytest.mark.anyio
@@ -112,7 +123,7 @@ async def test_a_slot_that_a_lost_replica_left_is_taken_over_after_ten_minutes(
     assert await run_slot(story.clerk, story.clerk.engine, slot) is None
 
 
-async def test_a_slot_done_twice_writes_once_and_counts_the_same(
+async def test_a_slot_done_twice_writes_once_and_counts_what_was_left(
     story: Story, advance: Advance, database: Database
 ) -> None:
     number = await kept(story)
@@ -124,9 +135,11 @@ async def test_a_slot_done_twice_writes_once_and_counts_the_same(
     head = (await story.kit(number)).choices_head
     advance(ABANDONED + timedelta(seconds=1))
 
-    await run_slot(story.clerk, story.clerk.engine, slot)
+    assert await run_slot(story.clerk, story.clerk.engine, slot) == Figures()
 
     assert (await story.kit(number)).choices_head == head
+    keys = rows(database, "SELECT idempotency_key FROM custody.event WHERE type = 'notice.due'")
+    assert keys == [(f"check:{write_moment(slot)}:{number}:notice.due",)]
 
 
 async def test_an_instant_between_slots_is_no_slot(story: Story) -> None:
@@ -276,3 +289,47 @@ async def test_a_victim_found_to_be_a_minor_in_the_cooling_off_keeps_the_evidenc
 
     assert await check(story) == Figures()
     assert (await story.kit(number)).retention is Retention.RUNNING
+
+
+# --- the data key -----------------------------------------------------------------------------------------
+
+
+def test_a_key_goes_when_the_time_for_contesting_is_over_under_the_kits_own_policy() -> None:
+    kit, at = expired()
+    assert not contest_over(kit, BELGIUM, at + 10_000 * DAY)  # not disposed of: nothing to contest
+    kit = without(kit, disposed_at=at, retention=Retention.DISPOSED)
+    over = datetime(2031, 7, 16, 22, tzinfo=UTC)
+    short = replace(POLICY, id="short", contest=replace(POLICY.contest, period=Period(days=1)))
+
+    assert at == datetime(2026, 7, 15, 22, tzinfo=UTC)
+    assert not contest_over(kit, (short, *BELGIUM), over - timedelta(microseconds=1))
+    assert contest_over(kit, (short, *BELGIUM), over)
+
+
+def test_a_key_is_destroyed_once_only_after_the_disposal_and_says_when_the_backups_lapse() -> None:
+    kit, at = expired()
+    with pytest.raises(NotNow):
+        destroy_key(kit, at, at + DAY)
+    kit = without(kit, disposed_at=at, retention=Retention.DISPOSED)
+    with pytest.raises(ValueError, match="backups"):
+        destroy_key(kit, at, at - DAY)
+
+    decided = destroy_key(kit, at, at + DAY)
+
+    assert decided.extra == {"destroyed_keys": [{"kit": kit.number}]}
+    assert decided.facts[0].fields == {"until": "2026-07-16T22:00:00.000000Z"}
+    with pytest.raises(NotNow):
+        destroy_key(then(kit, decided, at), at, at + DAY)
+
+
+async def test_a_shorter_contest_period_of_another_policy_takes_no_key_of_this_one(
+    story: Story, advance: Advance
+) -> None:
+    short = replace(POLICY, version=2, contest=replace(POLICY.contest, period=Period(days=1)))
+    await adopt(story, dump([short]), version=2)
+    number = await kept_until_approved(story, advance)
+    await destroyed(story, number)
+    advance(timedelta(days=1000))
+
+    assert await check(story) == Figures()
+    assert await story.ledger.read_private(NURSE, await story.kit(number)) != {}
