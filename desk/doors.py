@@ -26,7 +26,8 @@ from retention.policy import Policy
 class Doing:
     """What a decision may need beside what was seen: who acts, who signs too, who and what there is.
 
-    ``chance`` is 128 fresh random bits in hexadecimal; ``trail`` is filled where a door asks for it.
+    ``chance`` is 128 fresh random bits in hexadecimal; ``trail`` and ``unanswered`` (how many requests of the
+    police wait at this centre) are filled where a door asks for them.
     """
 
     actor: Actor
@@ -35,6 +36,7 @@ class Doing:
     policies: tuple[Policy, ...]
     chance: str
     trail: tuple[Event, ...] = ()
+    unanswered: int = 0
 
     def person(self, id_: str | None, organisation: str | None, function: str) -> Actor:
         """Somebody who signed earlier, as the directory knows them today. Raises Refused."""
@@ -71,6 +73,7 @@ class Door:
     kits: Callable[[Any], tuple[str, ...]] = _kit
     others: Callable[[Doing, Any], Sequence[str]] = field(default=lambda x, o: ())
     needs_trail: bool = False
+    needs_requests: bool = False
     two_people: bool = False
     valid: timedelta = timedelta(days=3)
 
@@ -94,7 +97,8 @@ def _carry_out(x: Doing, o: c.CarryOutDisposal, s: Seen) -> Decided:
     approved = kit.disposal.approved_by if kit.disposal else None
     if approved is None:
         raise Refused("Nobody has approved the disposal of this kit.")
-    return disposal.carry_out(s, o, x.actor, x.second, x.person(approved, kit.centre, "coordinator"))
+    approver = x.person(approved, kit.centre, "coordinator")
+    return disposal.carry_out(s, o, x.actor, x.second, approver, unanswered_requests=x.unanswered)
 
 
 DOORS: Final[tuple[Door, ...]] = (
@@ -459,14 +463,20 @@ DOORS: Final[tuple[Door, ...]] = (
         action="disposal.propose",
         shape=c.ProposeDisposal,
         says="Propose the disposal",
-        decide=lambda x, o, s: disposal.propose(s.kit(o.kit), o, x.actor, s.at),
+        decide=lambda x, o, s: disposal.propose(
+            s.kit(o.kit), o, x.actor, s.at, unanswered_requests=x.unanswered
+        ),
+        needs_requests=True,
     ),
     Door(
         path="disposals/approvals",
         action="disposal.approve",
         shape=c.ApproveDisposal,
         says="Approve the disposal",
-        decide=lambda x, o, s: disposal.approve(s.kit(o.kit), o, x.actor, s.at),
+        decide=lambda x, o, s: disposal.approve(
+            s.kit(o.kit), o, x.actor, s.at, unanswered_requests=x.unanswered
+        ),
+        needs_requests=True,
     ),
     Door(
         path="disposals/withdrawals",
@@ -479,6 +489,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="disposals",
         action="disposal.carry_out",
         shape=c.CarryOutDisposal,
+        needs_requests=True,
         two_people=True,
         valid=timedelta(hours=2),
         says="Carry out the disposal",

@@ -123,6 +123,7 @@ class Service:
             policies=await self.policies(),
             chance=secrets.token_hex(16),
             trail=await self._trail_for(given.actor, kits) if door.needs_trail else (),
+            unanswered=await self._unanswered(actor) if door.needs_requests else 0,
         )
         command = Command(
             actor=given.actor,
@@ -132,8 +133,13 @@ class Service:
             others=tuple(door.others(doing, order)),
             proposal=proposal,
             expected=given.expected,
+            eyes=actor,
         )
         return await self.ledger.carry_out(command, lambda seen: door.decide(doing, order, seen))
+
+    async def _unanswered(self, actor: Actor) -> int:
+        async with seen_by(self.engine, actor) as connection:
+            return len(await reading.open_requests(connection, actor.organisation or ""))
 
     async def _trail_for(self, actor: Actor, kits: tuple[str, ...]) -> tuple[Event, ...]:
         async with seen_by(self.engine, actor) as connection:
