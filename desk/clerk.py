@@ -1,0 +1,234 @@
+"""`custody clerk`: the one process that integrates, signs and looks at the calendar.
+
+    lead      one clerk leads, by an advisory lock on a connection of its own; another one waits for it
+    events    what is pending is integrated and signed within a quarter of a second
+    reads     the log of reads, each minute
+    check     the scheduled check of the terms (`retention.check`), every five minutes and at the start
+    heart     every ten seconds a line in `clerk.alive` beside the keys
+
+Whatever breaks (the database, the lead, a key) ends the process with one sentence; the supervisor starts it
+again, and it first finds out where the last step ended. A log that does not continue what was signed is
+never signed over: the clerk ends, says both sizes, and ends again until people have looked.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import psycopg
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from audit import log as logs
+from audit import sign
+from audit.keybox import BoxRefused, open_box
+from audit.sign import CannotSign, Signer
+from audit.text import Malformed
+from audit.tile import MissingTile
+from custody import reading
+from custody.ledger import Ledger
+from desk.database import libpq
+from desk.keys import LOGS, FileMasters, publish_key, signing_key
+from desk.session import forget_ended
+from desk.settings import CannotStart, Settings
+from retention.check import newest_slot, run_slot
+
+LOOK: Final = 0.1  # seconds between two looks at the queue of events
+REST: Final = 0.15  # seconds between two signatures at least: they are kept forever
+READS_EVERY: Final = 60.0
+HEART_EVERY: Final = 10.0
+LEAD_EVERY: Final = 0.25  # seconds between two attempts of a waiting clerk
+STOP_WITHIN: Final = 10.0  # seconds for the turns under way to end
+
+_LEAD: Final = "SELECT pg_try_advisory_lock(hashtextextended('custody clerk', 0))"
+_PENDING: Final = "SELECT EXISTS (SELECT FROM audit.pending WHERE log = 'events')"
+
+
+def run(settings: Settings) -> None:
+    """Be the clerk until TERM, INT or HUP. Raises CannotStart with the reason when it must end."""
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    try:
+        asyncio.run(_run(settings))
+    except CannotSign as refused:
+        raise CannotStart(f"NOTHING IS SIGNED ANY MORE. {refused}") from refused
+    except MissingTile as damaged:
+        raise CannotStart(f"NOTHING IS SIGNED ANY MORE. The stored log is damaged: {damaged}.") from damaged
+    except (BoxRefused, Malformed) as refused:
+        raise CannotStart(f"The signing keys in {settings.keys} cannot be used: {refused}") from refused
+    except (DBAPIError, psycopg.Error) as error:
+        raise CannotStart(f"The clerk lost the database ({_first_line(error)}).") from error
+
+
+@dataclass(kw_only=True)
+class Clerk:
+    """What the tasks of a leading clerk share."""
+
+    settings: Settings
+    engine: AsyncEngine
+    lead: psycopg.AsyncConnection[Any]
+    signers: Mapping[str, Signer]
+    stopping: asyncio.Event
+    sizes: dict[str, int] = field(default_factory=dict)
+    last_slot: datetime | None = None
+
+    async def pause(self, seconds: float) -> None:
+        """Wait so long, or until the clerk is told to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+
+    async def settle(self, log: str) -> None:
+        """Integrate all that is pending in a log, then sign it as it stands."""
+        more = True
+        while more:
+            async with self.engine.begin() as transaction:
+                more = (await logs.integrate(transaction, log)).more
+        signed = await self.signers[log].sign(self.engine)
+        if signed is not None:
+            self.sizes[log] = signed.size
+
+    async def keep_events(self) -> None:
+        """Settle the log of events whenever something is pending; the look also shows that the lead is held."""
+        await self.settle("events")  # what was integrated before a crash and not yet signed
+        while not self.stopping.is_set():
+            row = await (await self.lead.execute(_PENDING)).fetchone()
+            if row is not None and row[0]:
+                await self.settle("events")
+                await self.pause(REST)
+            else:
+                await self.pause(LOOK)
+
+    async def keep_reads(self) -> None:
+        while not self.stopping.is_set():
+            await self.settle("reads")
+            await self.pause(READS_EVERY)
+
+    async def keep_alive(self) -> None:
+        """The heartbeat, for whoever watches the signer's host."""
+        path = self.settings.keys / "clerk.alive"
+        while not self.stopping.is_set():
+            sizes = " ".join(f"{log} {self.sizes[log]}" for log in LOGS)
+            path.write_text(f"{datetime.now(UTC).isoformat(timespec='seconds')} {sizes}\n", encoding="ascii")
+            await self.pause(HEART_EVERY)
+
+    async def check_terms(self) -> None:
+        """The scheduled check for the newest slot, by the database's clock, unless it was done here."""
+        try:
+            async with self.engine.connect() as connection:
+                slot = newest_slot(await reading.now(connection))
+            if slot != self.last_slot:
+                await run_slot(Ledger(self.engine, FileMasters(self.settings.keys)), self.engine, slot)
+                self.last_slot = slot
+        except Exception as error:  # the next slot does the work; evidence does not wait for the calendar
+            _say(f"the scheduled check did not come through ({type(error).__name__}); the next one will.")
+
+    async def forget(self) -> None:
+        """Delete sessions and counted attempts that ended long ago."""
+        try:
+            async with self.engine.begin() as connection:
+                await forget_ended(connection)
+        except Exception as error:
+            _say(f"ended sessions were not deleted ({type(error).__name__}); the next turn will.")
+
+    def schedule(self) -> AsyncIOScheduler:
+        """The clock of this process. In the demo it looks often, because the demo's time can be moved."""
+        scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 240}
+        )
+        seconds = 5 if self.settings.demo else 300
+        now = datetime.now(UTC)
+        scheduler.add_job(self.check_terms, "interval", seconds=seconds, next_run_time=now)
+        scheduler.add_job(self.forget, "interval", hours=1, next_run_time=now)
+        return scheduler
+
+
+async def _run(settings: Settings) -> None:
+    if settings.clerk_database_url is None:
+        raise CannotStart("CUSTODY_CLERK_DATABASE_URL must name the database for the clerk.")
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    engine = create_async_engine(settings.clerk_database_url)
+    try:
+        async with _leading(settings.clerk_database_url, stopping) as lead:
+            if lead is not None:
+                with _signers(settings) as signers:
+                    clerk = Clerk(
+                        settings=settings, engine=engine, lead=lead, signers=signers, stopping=stopping
+                    )
+                    await _work(clerk)
+    finally:
+        await engine.dispose()
+
+
+async def _work(clerk: Clerk) -> None:
+    """Find out where the last step ended, then work until told to stop; the first failure ends it all."""
+    for log, signer in clerk.signers.items():
+        await sign.initialise(clerk.engine, log, signer.box)
+        clerk.sizes[log] = (await signer.check(clerk.engine)).size
+        publish_key(clerk.settings.keys, log, signer.box.key.verifier)
+    _say("the clerk leads; " + ", ".join(f"{log}: {size} leaves signed" for log, size in clerk.sizes.items()))
+    scheduler = clerk.schedule()
+    tasks = [
+        asyncio.create_task(each) for each in (clerk.keep_events(), clerk.keep_reads(), clerk.keep_alive())
+    ]
+    scheduler.start()
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        clerk.stopping.set()
+        await asyncio.wait(tasks, timeout=STOP_WITHIN)
+    finally:
+        scheduler.shutdown(wait=False)
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+            raise outcome
+
+
+@contextlib.asynccontextmanager
+async def _leading(url: str, stopping: asyncio.Event) -> AsyncIterator[psycopg.AsyncConnection[Any] | None]:
+    """The connection that holds the lead; None when told to stop while another clerk had it.
+
+    Asked for again and again: a statement that waits for the lock would hold a snapshot all the while, and
+    the emptied queue could not be cleaned up behind it.
+    """
+    async with await psycopg.AsyncConnection.connect(libpq(url), autocommit=True) as lead:
+        told = False
+        while not stopping.is_set():
+            row = await (await lead.execute(_LEAD)).fetchone()
+            if row is not None and row[0]:
+                yield lead
+                return
+            if not told:
+                _say("another clerk leads; this one waits.")
+                told = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), LEAD_EVERY)
+        yield None
+
+
+@contextlib.contextmanager
+def _signers(settings: Settings) -> Iterator[dict[str, Signer]]:
+    """A signer for each log, with its box open; the keys are made at the first start."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            log: Signer(log, stack.enter_context(open_box(signing_key(settings.keys, log, settings.origin))))
+            for log in LOGS
+        }
+
+
+def _say(sentence: str) -> None:
+    print(f"custody: {sentence}", file=sys.stderr, flush=True)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

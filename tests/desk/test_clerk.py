@@ -1,0 +1,279 @@
+"""The clerk as a process of its own, over a real database: leads, signs, is killed, goes on, refuses."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit import log as logs
+from audit.note import VerifierKey
+from audit.proof import Proof
+from custody import access
+from custody.bundle import NotYetInLog, check, collect, read
+from custody.ledger import reading as seen_by
+from custody.protocol import Retention
+from desk.keys import public_key
+from tests.audit.whole_log import checkpoints
+from tests.conftest import Database, Engines
+from tests.custody.story import COORDINATOR, NURSE, Story, begin
+from tests.retention.kept import adopt, kept
+
+pytestmark = pytest.mark.anyio
+
+ORIGIN = "custody.example/log"
+PATIENCE = 60.0
+
+
+@dataclass
+class Process:
+    """A clerk that runs, and what it has said."""
+
+    popen: subprocess.Popen[str]
+    lines: list[str]
+
+    def says(self, words: str) -> bool:
+        return any(words in line for line in self.lines)
+
+    def kill(self) -> None:
+        self.popen.send_signal(signal.SIGKILL)
+        self.popen.wait(PATIENCE)
+
+    def stop(self) -> int:
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(PATIENCE)
+
+
+class Clerks:
+    """Starts clerks on one database and one keys folder."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.keys = folder / "keys"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CUSTODY_")},
+            "CUSTODY_DATA": str(folder),
+            "CUSTODY_DATABASE_URL": database.url("service").replace("+psycopg", ""),
+            "CUSTODY_CLERK_DATABASE_URL": database.url("clerk").replace("+psycopg", ""),
+            "CUSTODY_ORIGIN": ORIGIN,
+        }
+        self.started: list[Process] = []
+
+    def start(self) -> Process:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "desk.cli", "clerk"],
+            env=self.environment,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        process = Process(popen, [])
+        threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        self.started.append(process)
+        return process
+
+    @staticmethod
+    def _listen(process: Process) -> None:
+        assert process.popen.stderr is not None
+        with process.popen.stderr as told:
+            process.lines.extend(iter(told.readline, ""))
+
+    async def leading(self) -> Process:
+        process = self.start()
+        await until(lambda: process.says("the clerk leads"), process)
+        return process
+
+
+@pytest.fixture
+def clerks(database: Database, tmp_path: Path) -> Iterator[Clerks]:
+    made = Clerks(database, tmp_path)
+    yield made
+    for process in made.started:
+        if process.popen.poll() is None:
+            process.kill()
+
+
+@pytest.fixture
+async def story(engines: Engines) -> Story:
+    return await begin(engines.service, engines.clerk)
+
+
+async def until(what: Callable[[], object], process: Process) -> None:
+    """Wait for something; fail with what the clerk said when it does not come."""
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end, process.lines
+        assert process.popen.poll() is None or what(), process.lines
+        await asyncio.sleep(0.02)
+
+
+async def bundled(story: Story, kit: str) -> bytes:
+    """The bundle of a kit, as soon as its last event is under a signature."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            async with seen_by(story.ledger.engine, COORDINATOR) as connection:
+                return await collect(connection, kit, ORIGIN)
+        except NotYetInLog:
+            assert time.monotonic() < end, "never signed"
+            await asyncio.sleep(0.02)
+
+
+def vkey(clerks: Clerks, log: str = "events") -> VerifierKey:
+    found = public_key(clerks.keys, log)
+    assert found is not None
+    return VerifierKey.read(found)
+
+
+async def test_an_event_becomes_provable_while_the_clerk_runs(story: Story, clerks: Clerks) -> None:
+    process = await clerks.leading()
+    kit = await story.registered()
+    verdict = check(read(await bundled(story, kit)), vkey(clerks).written())
+    assert verdict.holds, verdict.findings
+    assert process.stop() == 0
+
+
+async def test_the_first_start_makes_keys_that_only_the_clerks_host_can_read(
+    story: Story, clerks: Clerks
+) -> None:
+    await clerks.leading()
+    modes = {path.name: path.stat().st_mode & 0o077 for path in clerks.keys.glob("*.key")}
+    assert modes == {"events.key": 0, "reads.key": 0}
+    assert vkey(clerks).name == ORIGIN
+    assert vkey(clerks, "reads").name == f"{ORIGIN}/reads"
+    await until(lambda: (clerks.keys / "clerk.alive").exists(), clerks.started[0])
+
+
+async def test_a_clerk_that_was_killed_goes_on_where_it_ended_and_contradicts_nothing(
+    story: Story, clerks: Clerks, engines: Engines
+) -> None:
+    first = await clerks.leading()
+    await bundled(story, await story.registered())
+    before = await checkpoints(engines.clerk, vkey(clerks))
+    first.kill()
+    waiting = await story.registered()
+
+    await clerks.leading()
+    assert check(read(await bundled(story, waiting)), vkey(clerks).written()).holds
+    after = await checkpoints(engines.clerk, vkey(clerks))
+    assert after[: len(before)] == before
+    assert len(after) > len(before)
+
+
+async def test_what_was_integrated_and_not_yet_signed_is_signed_at_the_next_start(
+    story: Story, clerks: Clerks, engines: Engines
+) -> None:
+    kit = await story.registered()
+    async with engines.clerk.begin() as transaction:
+        await logs.integrate(transaction, "events")
+    await clerks.leading()
+    assert check(read(await bundled(story, kit)), vkey(clerks).written()).holds
+
+
+async def test_of_two_clerks_one_leads_and_the_other_takes_over_when_it_is_killed(
+    story: Story, clerks: Clerks
+) -> None:
+    first = await clerks.leading()
+    second = clerks.start()
+    await until(lambda: second.says("this one waits"), second)
+    assert not second.says("the clerk leads")
+
+    first.kill()
+    await until(lambda: second.says("the clerk leads"), second)
+    assert check(read(await bundled(story, await story.registered())), vkey(clerks).written()).holds
+    assert second.stop() == 0
+
+
+async def test_a_clerk_that_waits_for_the_lead_stops_when_told(story: Story, clerks: Clerks) -> None:
+    await clerks.leading()
+    second = clerks.start()
+    await until(lambda: second.says("this one waits"), second)
+    assert second.stop() == 0
+
+
+async def test_reads_are_signed_in_the_second_log(story: Story, clerks: Clerks, engines: Engines) -> None:
+    digest = await access.record(engines.service, NURSE, read="kit", kit=None, purpose="scan")
+    await clerks.leading()
+    end = time.monotonic() + PATIENCE
+    proofs = await _proofs(engines.service, bytes.fromhex(digest))
+    while not proofs and time.monotonic() < end:
+        await asyncio.sleep(0.02)
+        proofs = await _proofs(engines.service, bytes.fromhex(digest))
+    proofs[bytes.fromhex(digest)].check(bytes.fromhex(digest))
+    assert await checkpoints(engines.clerk, vkey(clerks, "reads"), "reads") == [0, 1]
+
+
+async def _proofs(engine: AsyncEngine, digest: bytes) -> dict[bytes, Proof]:
+    async with engine.connect() as connection:
+        return await logs.prove(connection, "reads", [digest])
+
+
+def take_back(database: Database) -> None:
+    """What a superuser can still do: take the log in the database back to an earlier point."""
+    with database.connect("superuser") as connection:
+        connection.execute("SET custody.maintenance = 'on'")
+        connection.execute("ALTER TABLE audit.leaf DISABLE TRIGGER leaf_no_change")
+        connection.execute("ALTER TABLE audit.checkpoint DISABLE TRIGGER checkpoint_no_change")
+        connection.execute("DELETE FROM audit.leaf WHERE log = 'events' AND index >= 10")
+        connection.execute("DELETE FROM audit.checkpoint WHERE log = 'events' AND size > 10")
+
+
+async def test_a_database_taken_back_is_never_signed_over_and_both_sizes_are_said(
+    story: Story, clerks: Clerks, engines: Engines, database: Database
+) -> None:
+    process = await clerks.leading()
+    await bundled(story, await story.registered())
+    signed = (await checkpoints(engines.clerk, vkey(clerks)))[-1]
+    assert process.stop() == 0
+    take_back(database)
+    again = clerks.start()
+    assert again.popen.wait(PATIENCE) == 1
+    await until(lambda: again.says("NOTHING IS SIGNED ANY MORE"), again)
+    assert again.says("holds 10 leaves")
+    assert again.says(f"but {signed} were signed")
+
+
+async def test_a_clerk_at_work_stops_signing_the_moment_the_database_was_taken_back(
+    story: Story, clerks: Clerks, database: Database
+) -> None:
+    process = await clerks.leading()
+    await bundled(story, await story.registered())
+    take_back(database)
+    await story.registered()
+    assert process.popen.wait(PATIENCE) == 1
+    await until(lambda: process.says("NOTHING IS SIGNED ANY MORE"), process)
+
+
+async def test_a_last_note_that_is_gone_stops_the_clerk(story: Story, clerks: Clerks) -> None:
+    process = await clerks.leading()
+    await bundled(story, await story.registered())
+    assert process.stop() == 0
+    shutil.move(clerks.keys / "events.note", clerks.keys / "somewhere")
+    again = clerks.start()
+    assert again.popen.wait(PATIENCE) == 1
+    await until(lambda: again.says("Bring it back from its copy"), again)
+
+
+async def test_the_clerk_puts_a_kit_on_the_worklist_when_its_notice_falls_due(
+    story: Story, clerks: Clerks, advance: Callable[[timedelta], None]
+) -> None:
+    await adopt(story)
+    kit = await kept(story)
+    term = (await story.kit(kit)).term
+    assert term is not None
+    advance(term.over_at - (await story.look(NURSE)).at - timedelta(days=1))
+    process = await clerks.leading()
+    end = time.monotonic() + PATIENCE
+    while (await story.kit(kit)).retention is not Retention.NOTICE_DUE:
+        assert time.monotonic() < end, process.lines
+        await asyncio.sleep(0.05)
+    assert process.stop() == 0
