@@ -5,12 +5,10 @@ Exit codes: 0 done; 1 refused or found wrong, with one sentence on stderr; 2 wro
 """
 
 import argparse
-import asyncio
 import contextlib
-import functools
 import importlib
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
     )
     verified = add("verify", verify, "Verify a bundle: offline, without service, database or network.")
     verified.add_argument("bundle", type=Path, metavar="BUNDLE")
+    verified.add_argument(
+        "--key",
+        metavar="KEY",
+        help="the log's public key (vkey), or a file of it, from elsewhere than the bundle",
+    )
     log = commands.add_parser("log", help="Look after the logs.")
     log_commands = log.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
     add("check", check_log, "Recompute both logs from their leaves and compare.", log_commands)
@@ -135,40 +138,19 @@ def check_schema(chosen: argparse.Namespace) -> None:
 
 def rebuild(chosen: argparse.Namespace) -> int:
     """The projection rebuilt from the trails must equal the stored one."""
-    check = importlib.import_module("custody.rebuild").check
-    return _compare([check], "The projection equals what the trails say.")
+    with _ready() as read:
+        return int(importlib.import_module("desk.upkeep").check_projection(read))
 
 
 def check_log(chosen: argparse.Namespace) -> int:
-    """Both logs, recomputed from their leaves, must equal their tiles and checkpoints."""
-    check = importlib.import_module("audit.log").check
-    checks = [functools.partial(check, log=log) for log in ("events", "reads")]
-    return _compare(checks, "Both logs equal what their leaves say.")
-
-
-def _compare(checks: Sequence[Callable[[Any], Awaitable[Sequence[str]]]], fine: str) -> int:
-    """Run each check on a connection of the clerk; each returns what it found wrong, in sentences."""
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    async def found(url: str) -> list[str]:
-        engine = create_async_engine(url)
-        try:
-            async with engine.connect() as connection:
-                return [sentence for check in checks for sentence in await check(connection)]
-        finally:
-            await engine.dispose()
-
+    """Both logs, recomputed from the events, must equal their leaves, tiles and checkpoints."""
     with _ready() as read:
-        if read.clerk_database_url is None:
-            raise CannotStart("CUSTODY_CLERK_DATABASE_URL must name the database to check.")
-        wrong = asyncio.run(found(read.clerk_database_url))
-    print("\n".join(wrong) or fine)
-    return 1 if wrong else 0
+        return int(importlib.import_module("desk.upkeep").check_logs(read))
 
 
 def verify(chosen: argparse.Namespace) -> int:
-    """Whatever the outcome, `custody.bundle.verify` prints it; what it returns is the exit code."""
-    return int(importlib.import_module("custody.bundle").verify(chosen.bundle))
+    """Whatever the outcome, `desk.verify` prints it; what it returns is the exit code."""
+    return int(importlib.import_module("desk.verify").verify(chosen.bundle, chosen.key))
 
 
 @contextlib.contextmanager

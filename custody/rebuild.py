@@ -1,0 +1,451 @@
+"""The projection rebuilt from the trails and compared with the stored one; events compared with the log.
+
+Events are the truth. Everything the service decides from (a kit's document, the columns that PostgreSQL
+guards, the packages, the heads) must follow from their exact bytes, and every digest must have its
+leaf. Nothing is changed here; each difference is named.
+
+Not compared, because they are not made of the kit's own events: a kit's copy of its centre's unanswered
+requests once a disposal was prepared and not carried out, and the registers of people, organisations
+and places.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, RowMapping, Table, case, cast, func, literal, or_, select, text, union
+from sqlalchemy.dialects.postgresql import DATE, TIMESTAMP
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from audit import tables as audit_tables
+from audit.note import VerifierKey
+from audit.recheck import Progress, recheck
+from custody import tables as t
+from custody.event import Event, EventRefused, decode
+from custody.kit import Kit, to_document
+from custody.protocol import Custody, Legal, Retention, Trail
+from custody.trail import NotAStep, after
+
+AT_ONCE: Final = 200  # kits read and rebuilt at a time
+_RECORDS_AT_ONCE: Final = 5_000
+MOST_TRIES: Final = 200_000  # steps tried for one kit before giving up
+
+_KEPT_OUT: Final = frozenset({"police", "prosecutor", "registry"})  # know of no kit before its link
+_NO_LONGER_HELD: Final = frozenset(
+    {Custody.SPLIT, Custody.JOINED, Custody.DESTROYED, Custody.RETURNED, Custody.VOID}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Where the database does not say what the events say. ``subject``: a kit's number, or a trail."""
+
+    subject: str
+    column: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.column}: {self.words}"
+
+
+class NotRebuilt(ValueError):
+    """No order of the two trails follows the protocol; the message names the event where it ends."""
+
+
+# --- one order out of two trails ------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Reached:
+    """How far one order has come: so many events of each trail, the kit then, and what may come next."""
+
+    custody: int
+    choices: int
+    kit: Kit | None
+    next: list[Event]
+    event: Event | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Everything on which it depends whether a next step is possible, but for the trails themselves."""
+        kit = self.kit
+        state = None if kit is None else (kit.legal, kit.retention, kit.disposal is None)
+        return self.custody, self.choices, state
+
+
+@dataclass(slots=True)
+class _Search:
+    """Depth first, earlier recorded first, custody before choices at the same time; dead ends once."""
+
+    custody: Sequence[Event]
+    choices: Sequence[Event]
+    dead: set[tuple[object, ...]] = field(default_factory=set)
+    furthest: tuple[int, str] = (-1, "there are no events")
+
+    def reached(self, custody: int, choices: int, kit: Kit | None, event: Event | None = None) -> _Reached:
+        heads = [*self.custody[custody : custody + 1], *self.choices[choices : choices + 1]]
+        heads.sort(key=lambda each: str(each.values["recorded_at"]))  # stable: custody first on a tie
+        return _Reached(custody, choices, kit, heads, event)
+
+    def run(self) -> list[_Reached]:
+        path = [self.reached(0, 0, None)]
+        for _ in range(MOST_TRIES):
+            now = path[-1]
+            if now.custody == len(self.custody) and now.choices == len(self.choices):
+                return path
+            if not now.next:
+                self.dead.add(now.key)
+                path.pop()
+                if not path:
+                    raise NotRebuilt(self.furthest[1])
+                continue
+            event = now.next.pop(0)
+            if further := self.step(now, event):
+                path.append(further)
+        raise NotRebuilt(f"no order of the events was found in {MOST_TRIES} steps; {self.furthest[1]}")
+
+    def step(self, now: _Reached, event: Event) -> _Reached | None:
+        in_custody = event.subject.startswith(Trail.CUSTODY)
+        try:
+            kit = after(now.kit, event)
+        except (NotAStep, LookupError, TypeError, ValueError, AttributeError) as wrong:
+            depth = now.custody + now.choices
+            if depth > self.furthest[0]:
+                told = f"{event.subject} number {event.number} ({event.type}) cannot follow: {wrong}"
+                self.furthest = (depth, told)
+            return None
+        further = self.reached(now.custody + in_custody, now.choices + (not in_custody), kit, event)
+        return None if further.key in self.dead else further
+
+
+def merge(custody_events: Sequence[Event], choices_events: Sequence[Event]) -> list[Event]:
+    """Both trails of one kit in the order in which they were recorded.
+
+    The order is that of ``recorded_at``. Events of one append bear the same time; among those, and where a
+    clock was set back, the order is the first that the protocol accepts. Raises NotRebuilt where none is.
+    """
+    path = _Search(custody_events, choices_events).run()
+    return [reached.event for reached in path if reached.event is not None]
+
+
+def rebuilt(custody_events: Sequence[Event], choices_events: Sequence[Event]) -> Kit:
+    """The kit as its trails say it stands. Raises NotRebuilt."""
+    kit = _Search(custody_events, choices_events).run()[-1].kit
+    if kit is None:
+        raise NotRebuilt("there are no events")
+    return kit
+
+
+# --- what the columns beside the document must say --------------------------------------------
+
+
+def parties(kit: Kit, kinds: Mapping[str, str]) -> list[str]:
+    """Which organisations besides the centre may know of the kit, by their kinds (``custody.parties``)."""
+    linked = kit.legal in (Legal.LINKED, Legal.RELEASED)
+    found: set[str | None] = set()
+    for package in kit.packages.values():
+        if package.holder is not None and package.state not in _NO_LONGER_HELD:
+            found.add(package.holder.organisation)
+        offer = kit.handovers.get(package.handover or "")
+        if package.state is Custody.IN_TRANSIT and offer is not None:
+            found.add(offer.receiver.organisation)
+    if linked and kit.link is not None:
+        found |= {kit.link.office, kit.link.zone}
+    return sorted(o for o, kind in kinds.items() if o in found and (linked or kind not in _KEPT_OUT))
+
+
+def kit_columns(kit: Kit, kinds: Mapping[str, str]) -> dict[str, Any]:
+    """The row of ``custody.kit`` for this projection; None stands for *infinity* where no term is set."""
+    return {
+        "centre": kit.centre,
+        "legal": str(kit.legal),
+        "retention": str(kit.retention),
+        "holds": len(kit.holds),
+        "in_transit": kit.in_transit,
+        "destroyed": sum(p.state is Custody.DESTROYED for p in kit.packages.values()),
+        "notice_on": kit.term.notice_on if kit.term else None,
+        "term_over_at": kit.term.over_at if kit.term else None,
+        "cooling_until": kit.destruction.until if kit.destruction else None,
+        "disposed_at": kit.disposed_at,
+        "registered_at": kit.registered_at,
+        "parties": parties(kit, kinds),
+    }
+
+
+def package_columns(kit: Kit) -> dict[int, dict[str, Any]]:
+    """The rows of ``custody.package`` for this projection."""
+    rows = {}
+    for number, package in kit.packages.items():
+        offer = kit.handovers.get(package.handover or "")
+        rows[number] = {
+            "state": str(package.state),
+            "storage": package.storage,
+            "holder_person": package.holder.person if package.holder else None,
+            "holder_organisation": package.holder.organisation if package.holder else None,
+            "receiver_person": offer.receiver.person if offer else None,
+            "receiver_organisation": offer.receiver.organisation if offer else None,
+            "place": package.place.id if package.place else None,
+            "handover": package.handover,
+            "due_at": offer.due_at if offer else None,
+            "since": package.since,
+        }
+    return rows
+
+
+def _paths(stored: Any, made: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON documents differ, as deep as both still have the same form."""
+    if isinstance(stored, dict) and isinstance(made, dict):
+        for key in sorted(stored.keys() | made.keys()):
+            yield from _paths(stored.get(key), made.get(key), f"{path}.{key}")
+    elif isinstance(stored, list) and isinstance(made, list) and len(stored) == len(made):
+        for at, (one, two) in enumerate(zip(stored, made, strict=True), 1):
+            yield from _paths(one, two, f"{path}[{at}]")
+    elif stored != made:
+        yield path, stored, made
+
+
+def _differs(subject: str, column: str, stored: Any, made: Any) -> Difference:
+    return Difference(
+        subject=subject, column=column, words=f"stored {_short(stored)}, the events say {_short(made)}"
+    )
+
+
+def _short(value: Any) -> str:
+    return "nothing" if value is None else str(value)[:80]
+
+
+# --- the comparison ---------------------------------------------------------------------------
+
+
+async def check(engine: AsyncEngine, progress: Progress | None = None) -> list[Difference]:
+    """Rebuild every kit from its trails' bytes and compare; answers what differs, nothing where all is well.
+
+    Needs an engine that sees every kit (role custody_clerk). All is read from one snapshot, which stays
+    open meanwhile.
+    """
+    found: list[Difference] = []
+    async with _snapshot(engine) as connection:
+        numbers = await _kit_numbers(connection)
+        kinds = {
+            row.id: row.kind
+            for row in await connection.execute(select(t.organisation.c.id, t.organisation.c.kind))
+        }
+        for at in range(0, len(numbers), AT_ONCE):
+            found += await _compare(connection, numbers[at : at + AT_ONCE], kinds)
+            if progress is not None:
+                progress(min(at + AT_ONCE, len(numbers)), len(numbers))
+        found += await _heads(connection)
+        found += await _requests(connection)
+    return found
+
+
+def _snapshot(engine: AsyncEngine) -> AsyncConnection:
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True).connect()
+
+
+async def _kit_numbers(connection: AsyncConnection) -> list[str]:
+    of_events = select(t.event.c.kit).where(t.event.c.kit.is_not(None))
+    numbers = await connection.scalars(union(select(t.kit.c.number), of_events))
+    return sorted(str(number) for number in numbers)
+
+
+async def _compare(
+    connection: AsyncConnection, numbers: Sequence[str], kinds: Mapping[str, str]
+) -> list[Difference]:
+    found: list[Difference] = []
+    trails: defaultdict[str, dict[str, list[Event]]]
+    trails = defaultdict(lambda: {str(Trail.CUSTODY): [], str(Trail.CHOICES): []})
+    rows = await connection.execute(
+        select(t.event).where(t.event.c.kit.in_(numbers)).order_by(t.event.c.subject, t.event.c.number)
+    )
+    unread = set()
+    for row in rows.mappings():
+        try:
+            event = decode(bytes(row["bytes"]))
+        except EventRefused as wrong:
+            unread.add(row["kit"])
+            found.append(Difference(subject=row["subject"], column="event.bytes", words=str(wrong)))
+            continue
+        found += _event_columns(row, event)
+        trails[row["kit"]].setdefault(row["trail"], []).append(event)
+    kits = {row["number"]: row for row in await _kit_rows(connection, numbers)}
+    packages: defaultdict[str, dict[int, RowMapping]] = defaultdict(dict)
+    for row in (await connection.execute(select(t.package).where(t.package.c.kit.in_(numbers)))).mappings():
+        packages[row["kit"]][row["package"]] = row
+    for number in numbers:
+        if number not in unread:
+            found += _compare_kit(number, trails[number], kits.get(number), packages[number], kinds)
+    return found
+
+
+def _event_columns(row: RowMapping, event: Event) -> Iterator[Difference]:
+    trail, _, kit = event.subject.partition(":")
+    says = {
+        "digest": bytes.fromhex(event.digest),
+        "subject": event.subject,
+        "number": event.number,
+        "trail": trail,
+        "kit": kit,
+        "type": event.type,
+        "recorded_at": event.recorded_at,
+    }
+    for column, value in says.items():
+        if row[column] != value:
+            yield _differs(row["subject"], f"event.{column} of number {row['number']}", row[column], value)
+
+
+def _compare_kit(
+    number: str,
+    trails: Mapping[str, Sequence[Event]],
+    row: RowMapping | None,
+    packages: Mapping[int, RowMapping],
+    kinds: Mapping[str, str],
+) -> Iterator[Difference]:
+    try:
+        kit = rebuilt(trails[Trail.CUSTODY], trails[Trail.CHOICES])
+    except NotRebuilt as wrong:
+        yield Difference(subject=number, column="trail", words=str(wrong))
+        return
+    if row is None:
+        yield Difference(subject=number, column="kit", words="it has events and no row")
+        return
+    made = json.loads(json.dumps(to_document(kit)))
+    for path, stored, says in _paths(row["document"], made, "document"):
+        yield _differs(number, f"kit.{path}", stored, says)
+    columns = kit_columns(kit, kinds)
+    prepared = any(event.type.startswith("disposal.") for event in trails[Trail.CHOICES])
+    if kit.retention is Retention.DISPOSED or not prepared:
+        columns["unanswered_requests"] = 0
+    for column, value in columns.items():
+        if row[column] != value:
+            yield _differs(number, f"kit.{column}", row[column], value)
+    rows = package_columns(kit)
+    for package in sorted(rows.keys() | packages.keys()):
+        if package not in rows or package not in packages:
+            there = "stored" if package in packages else "in the events"
+            words = f"it stands only {there}"
+            yield Difference(subject=number, column=f"package {package}", words=words)
+            continue
+        for column, value in rows[package].items():
+            if packages[package][column] != value:
+                yield _differs(number, f"package {package}.{column}", packages[package][column], value)
+
+
+async def _kit_rows(connection: AsyncConnection, numbers: Sequence[str]) -> Sequence[RowMapping]:
+    """The rows, with *infinity*, which Python has no date for, as None."""
+
+    def finite(column: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+        return case((column == cast(literal("infinity"), kind), None), else_=column).label(column.key)
+
+    k = t.kit.c
+    plain = [column for column in k if column.key not in ("notice_on", "term_over_at")]
+    rows = await connection.execute(
+        select(*plain, finite(k.notice_on, DATE), finite(k.term_over_at, TIMESTAMP(timezone=True))).where(
+            k.number.in_(numbers)
+        )
+    )
+    return rows.mappings().all()
+
+
+async def _heads(connection: AsyncConnection) -> list[Difference]:
+    """Every trail's head, kits' or not, is its last event; every trail is numbered from 1 without a gap."""
+    rows = await connection.execute(
+        text("""
+        WITH every AS (
+            SELECT subject, number, digest, recorded_at FROM custody.event
+            UNION ALL SELECT subject, number, digest, recorded_at FROM custody.access
+        ), last AS (
+            SELECT DISTINCT ON (subject) subject, number, digest, recorded_at,
+                   count(*) OVER (PARTITION BY subject) AS events
+            FROM every ORDER BY subject, number DESC
+        )
+        SELECT coalesce(h.subject, l.subject) AS subject, h.number AS stored, l.number AS says,
+               l.events IS DISTINCT FROM l.number AS gap
+        FROM custody.head h FULL JOIN last l ON l.subject = h.subject
+        WHERE (l.subject IS NULL AND h.number > 0)
+           OR (l.subject IS NOT NULL AND (
+               (h.number, h.digest, h.recorded_at) IS DISTINCT FROM (l.number, l.digest, l.recorded_at)
+               OR l.events <> l.number))
+        ORDER BY 1
+        """)
+    )
+    found = []
+    for row in rows:
+        if row.gap and row.says is not None:
+            found.append(Difference(subject=row.subject, column="number", words="an event is missing"))
+        else:
+            words = f"number {row.stored} stands there, the last event is number {row.says}"
+            found.append(Difference(subject=row.subject, column="head", words=words))
+    return found
+
+
+async def _requests(connection: AsyncConnection) -> list[Difference]:
+    """The count of unanswered requests that protects the kits of a centre."""
+    o, q, a = t.organisation.c, t.request.c, t.answer.c
+    waiting = (
+        select(func.count())
+        .select_from(t.request.outerjoin(t.answer, a.request == q.id))
+        .where(q.centre == o.id, a.request.is_(None))
+        .scalar_subquery()
+    )
+    rows = await connection.execute(
+        select(o.id, o.unanswered_requests, waiting.label("waiting")).where(o.unanswered_requests != waiting)
+    )
+    return [
+        _differs(
+            f"organisation:{row.id}", "organisation.unanswered_requests", row.unanswered_requests, row.waiting
+        )
+        for row in rows
+    ]
+
+
+# --- events and the logs ------------------------------------------------------------------------
+
+
+async def check_log(
+    engine: AsyncEngine,
+    log: str,
+    key: VerifierKey | None = None,
+    last_note: bytes | None = None,
+    progress: Progress | None = None,
+) -> str | None:
+    """Derive a log anew: bytes, digests, leaves, tiles, roots, checkpoints. The first thing wrong, or None.
+
+    ``log`` is ``events`` or ``reads``; ``key`` and ``last_note`` are the signer's, where they are at hand
+    (`audit.recheck`). Needs the role custody_clerk; all is read from one snapshot.
+    """
+    source = t.event if log == "events" else t.access
+    async with _snapshot(engine) as connection:
+        if wrong := await _bytes_and_leaves(connection, log, source):
+            return wrong
+        leaf = audit_tables.leaf.c
+        known = select(source.c.digest).where(source.c.digest == leaf.digest).exists()
+        stray = await connection.scalar(select(func.min(leaf.index)).where(leaf.log == log, ~known))
+        if stray is not None:
+            return f"Leaf {stray} of the log {log} is the digest of nothing that is recorded."
+        return await recheck(connection, log, key, last_note, progress)
+
+
+async def _bytes_and_leaves(connection: AsyncConnection, log: str, source: Table) -> str | None:
+    """Each record's digest is that of its bytes, and has its leaf or waits for one."""
+    leaf, pending, s = audit_tables.leaf.c, audit_tables.pending.c, source.c
+    logged = or_(
+        select(leaf.digest).where(leaf.log == log, leaf.digest == s.digest).exists(),
+        select(pending.digest).where(pending.log == log, pending.digest == s.digest).exists(),
+    )
+    query = select(s.subject, s.number, s.digest, s.bytes, logged.label("logged"))
+    after_ = b""
+    while True:
+        page = query.where(s.digest > after_).order_by(s.digest).limit(_RECORDS_AT_ONCE)
+        rows = (await connection.execute(page)).all()
+        for row in rows:
+            if sha256(row.bytes).digest() != bytes(row.digest):
+                return f"The bytes of {row.subject} number {row.number} are not those of its digest."
+            if not row.logged:
+                return f"The digest of {row.subject} number {row.number} is not in the log {log}."
+        if not rows:
+            return None
+        after_ = bytes(rows[-1].digest)
