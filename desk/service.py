@@ -1,4 +1,4 @@
-"""One worker of the service: its database, its ledger, whose tokens it trusts, how a command is carried out."""
+"""One worker: its database, its ledger, whose tokens it trusts, and how a command is carried out."""
 
 import hashlib
 import json

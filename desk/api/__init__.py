@@ -5,7 +5,7 @@ Every route names its action (`desk.edge.acting`). Commands answer receipts; pro
 
 from fastapi import APIRouter
 
-from desk.api import commands, kits, labels, log, people, sign_in
+from desk.api import commands, demo_clock, kits, labels, log, people, sign_in
 
 router = APIRouter()
 """Everything but the demo's sign-in."""
@@ -13,5 +13,7 @@ for _each in (commands, kits, labels, log, people):
     router.include_router(_each.router, prefix="/api")
 router.include_router(sign_in.router)
 
-demo_router = sign_in.demo_router
+demo_router = APIRouter()
+demo_router.include_router(sign_in.demo_router)
+demo_router.include_router(demo_clock.router)
 """Exists only where the demo is switched on."""
