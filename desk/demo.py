@@ -83,7 +83,7 @@ def _install_clock(url: str) -> None:
 async def let_pass(engine: AsyncEngine, days: int) -> None:
     """Let the demo's clock go on by some days. Only a fictional database has such a clock."""
     async with engine.begin() as connection:
-        await connection.execute(text("SELECT demo.let_pass(:days)"), {"days": days})
+        await connection.execute(text("SELECT desk.let_pass(:days)"), {"days": days})
 
 
 class Demo:

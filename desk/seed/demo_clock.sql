@@ -1,14 +1,15 @@
 -- The demo's clock: the real time, and as many days more as somebody let pass on the demo's page. Only a
 -- database that is marked as fictional gets it, and a fictional database never becomes a real one.
-CREATE SCHEMA IF NOT EXISTS demo;
-CREATE TABLE IF NOT EXISTS demo.passed (only boolean PRIMARY KEY DEFAULT true CHECK (only), amount interval NOT NULL);
-INSERT INTO demo.passed (amount) VALUES ('0') ON CONFLICT DO NOTHING;
+CREATE TABLE IF NOT EXISTS desk.time_passed (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    amount interval NOT NULL
+);
+INSERT INTO desk.time_passed (amount) VALUES ('0') ON CONFLICT DO NOTHING;
 CREATE OR REPLACE FUNCTION custody.clock() RETURNS timestamptz
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS 'SELECT clock_timestamp() + (SELECT amount FROM demo.passed)';
-CREATE OR REPLACE FUNCTION demo.let_pass(days integer) RETURNS void
+AS 'SELECT clock_timestamp() + (SELECT amount FROM desk.time_passed)';
+CREATE OR REPLACE FUNCTION desk.let_pass(days integer) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS 'UPDATE demo.passed SET amount = amount + make_interval(days => greatest(0, least(days, 366)))';
-REVOKE ALL ON FUNCTION demo.let_pass(integer) FROM PUBLIC;
-GRANT USAGE ON SCHEMA demo TO custody_service;
-GRANT EXECUTE ON FUNCTION demo.let_pass(integer) TO custody_service;
+AS 'UPDATE desk.time_passed SET amount = amount + make_interval(days => greatest(0, least(days, 366)))';
+REVOKE ALL ON FUNCTION desk.let_pass(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION desk.let_pass(integer) TO custody_service;

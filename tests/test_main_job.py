@@ -1,0 +1,303 @@
+"""The main job, from the examination room to the prosecution file, and to the other ending.
+
+Over HTTP against the service as it runs: embedded PostgreSQL, web workers and the clerk, started as one
+process by ``custody demo``. What is downloaded at the end is verified in an empty folder, without it.
+"""
+
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from desk.postgres import free_port
+from tests.labels.scanners import pdf_pages, read_by_zbar, read_by_zxing
+
+START = 90
+SIGNED = 20
+
+
+class Desk:
+    """One person at the service, signed in."""
+
+    def __init__(self, base_url: str, person: str) -> None:
+        self.client = httpx.Client(base_url=base_url, timeout=30)
+        token = self.client.post("/demo/sign-in", json={"person": person}).json()["access_token"]
+        self.client.headers["Authorization"] = f"Bearer {token}"
+
+    def post(self, path: str, key: str | None = None, /, **order: Any) -> httpx.Response:
+        return self.client.post(f"/api/{path}", json=order, headers={"Idempotency-Key": key or uuid4().hex})
+
+    def do(self, path: str, /, **order: Any) -> dict[str, Any]:
+        """Carry out a command that must succeed."""
+        answer = self.post(path, **order)
+        assert answer.status_code in (200, 201), f"{path}: {answer.status_code} {answer.text}"
+        return dict(answer.json())
+
+    def propose(self, path: str, /, **order: Any) -> str:
+        """Give a command that waits for a second person."""
+        answer = self.post(path, **order)
+        assert answer.status_code == 202, f"{path}: {answer.status_code} {answer.text}"
+        return str(answer.json()["proposal"])
+
+    def sign(self, proposal: str) -> None:
+        answer = self.post(f"proposals/{proposal}/signatures")
+        assert answer.status_code == 201, answer.text
+
+    def get(self, path: str, **query: Any) -> httpx.Response:
+        return self.client.get(f"/api/{path}", params=query)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The service as people start it, in a folder and on a port of its own."""
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CUSTODY_")} | {
+        "CUSTODY_DATA": str(tmp_path_factory.mktemp("service") / "var"),
+        "CUSTODY_PORT": str(port),
+        "CUSTODY_WORKERS": "1",
+        "CUSTODY_DEMO": "fictional",
+    }
+    told = tmp_path_factory.mktemp("told") / "output"
+    with told.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "desk.cli", "demo"], env=environment, stdout=output, stderr=output
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}", process, told)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 0, told.read_text()
+
+
+def _wait_for(base_url: str, process: subprocess.Popen[bytes], told: Path) -> None:
+    until = time.monotonic() + START
+    while time.monotonic() < until:
+        assert process.poll() is None, told.read_text()
+        try:
+            if httpx.get(f"{base_url}/healthz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"the service did not answer within {START} s:\n{told.read_text()}")
+
+
+def new_kit(nurse: Desk, examined_at: datetime, age_class: str = "adult") -> str:
+    """Three packages with twelve items."""
+    contents = [
+        ("envelope", "frozen", ["swab_oral", "swab_skin", "swab_nails", "swab_control", "saliva_reference"]),
+        ("clothing_bag", "dry", ["underwear", "clothing_upper", "clothing_lower", "shoes"]),
+        ("tube_rack", "refrigerated", ["blood_toxicology", "urine_toxicology", "urine_toxicology"]),
+    ]
+    packages: list[dict[str, Any]] = []
+    item = 0
+    for number, (kind, storage, types) in enumerate(contents, 1):
+        items = []
+        for type_ in types:
+            item += 1
+            usable = {"usable_until": "2099-01-01"} if "toxicology" in type_ else {}
+            items.append({"item": item, "type": type_, **usable})
+        packages.append(
+            {"package": number, "kind": kind, "storage": storage, "seal": f"S-{number}", "items": items}
+        )
+    done = nurse.do(
+        "kits",
+        examined_at=examined_at.isoformat().replace("+00:00", "Z"),
+        age_class=age_class,
+        packages=packages,
+        agreement={"form_digest": hashlib.sha256(b"a signed form").hexdigest(), "language": "fr"},
+        hospital_reference="INVENTED-7",
+    )
+    assert set(done["card"]) == {"code", "secret"}
+    return str(done["kit"])
+
+
+def refs(kit: str, *packages: int) -> list[dict[str, Any]]:
+    return [{"kit": kit, "package": n, "seal": f"S-{n}"} for n in packages]
+
+
+def in_hours(desk: Desk, hours: int) -> str:
+    now = datetime.fromisoformat(desk.get("me").json()["now"])
+    return (now + timedelta(hours=hours)).isoformat()
+
+
+def printed_codes(pdf: bytes, folder: Path) -> set[str]:
+    """What two scanners read on every page of a printed sheet: the same, or one of them is wrong."""
+    codes: set[str] = set()
+    for page in pdf_pages(pdf):
+        read = read_by_zxing(page)
+        assert read == read_by_zbar(page, folder)
+        codes |= set(read)
+    return codes
+
+
+def altered(bundle: bytes) -> bytes:
+    """The same bundle with one letter of one event changed."""
+    changed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(bundle)) as old,
+        zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            data = old.read(name)
+            new.writestr(name, data.replace(b"Karel Koerier", b"Carel Koerier"))
+    return changed.getvalue()
+
+
+def bundle_of(magistrate: Desk, kit: str) -> bytes:
+    """The signed trail; just recorded events are in the log within a moment."""
+    until = time.monotonic() + SIGNED
+    while time.monotonic() < until:
+        answer = magistrate.get(f"kits/{kit}/bundle", purpose="court")
+        if answer.status_code == 200:
+            return answer.content
+        time.sleep(0.2)
+    raise AssertionError(answer.text)
+
+
+def verified(bundle: bytes, key: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """``custody verify`` in an empty folder, with no setting of the service."""
+    folder.mkdir()
+    (folder / "trail.zip").write_bytes(bundle)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CUSTODY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "desk.cli", "verify", "trail.zip", "--key", key],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def to_the_store(nurse: Desk, custodian: Desk, kit: str) -> None:
+    """Two packages go with a courier, one straight to the freezer's custodian; all are accepted and stored."""
+    nurse.do(
+        "hand-overs/offers",
+        packages=refs(kit, 2, 3),
+        organisation="zsg-sterrenberg",
+        due_at=in_hours(nurse, 4),
+    )
+    nurse.do(
+        "hand-overs/couriers",
+        packages=refs(kit, 2, 3),
+        courier="Karel Koerier",
+        courier_organisation="Koerier Vliegensvlug",
+        signature=hashlib.sha256(b"a signature").hexdigest(),
+    )
+    nurse.do("packages/store", packages=refs(kit, 1), place="freezer-1")
+    custodian.do("hand-overs/acceptances", packages=refs(kit, 2, 3))
+    custodian.do("packages/store", packages=refs(kit, 2), place="shelf-1")
+    custodian.do("packages/store", packages=refs(kit, 3), place="fridge-1")
+
+
+def test_a_kit_goes_from_the_examination_room_to_the_prosecution_file(address: str, tmp_path: Path) -> None:
+    nora, casper, coraline = Desk(address, "nora"), Desk(address, "casper"), Desk(address, "coraline")
+    oscar, magda = Desk(address, "oscar"), Desk(address, "magda")
+    kit = new_kit(nora, datetime.now(UTC) - timedelta(hours=2))
+
+    nora.do("labels/prints", kit=kit)
+    codes = printed_codes(nora.get(f"kits/{kit}/labels.pdf").content, tmp_path)
+    assert len(codes) == 1 + 3 + 12
+    scanned = [nora.get("scan", code=code).json() for code in sorted(codes)]
+    assert {s["kit"] for s in scanned} == {kit}
+    assert not any(s["voided"] for s in scanned)
+
+    to_the_store(nora, casper, kit)
+    assert magda.get(f"kits/{kit}", purpose="court").status_code == 404
+
+    nora.do("reports", kit=kit, how="in_person")
+    asked = oscar.post("requests", pv="PV.99.L9.000001/2026", centre="zsg-sterrenberg")
+    assert asked.status_code == 202
+    assert asked.json()["answer"] == "received"
+    (request,) = (r["id"] for r in coraline.get("worklists").json()["requests"])
+    proposal = nora.propose("requests/answers", request=request, kit=kit, how="match")
+    coraline.sign(proposal)
+    coraline.do(
+        "links",
+        kit=kit,
+        pv="PV.99.L9.000001/2026",
+        notice="NO.99.99.1/26",
+        office="parket-avondland",
+        zone="pz-morgenland",
+        request=request,
+    )
+    casper.do(
+        "hand-overs/offers",
+        packages=refs(kit, 1, 2, 3),
+        organisation="pz-morgenland",
+        due_at=in_hours(casper, 8),
+    )
+    oscar.do("hand-overs/acceptances", packages=refs(kit, 1, 2, 3))
+    assert coraline.get(f"kits/{kit}", purpose="task").json()["legal"] == "released"
+
+    bundle = bundle_of(magda, kit)
+    key = magda.get("log/key").json()["key"]
+    checked = verified(bundle, key, tmp_path / "court")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert verified(altered(bundle), key, tmp_path / "elsewhere").returncode != 0
+
+
+def let_pass(desk: Desk, days: int) -> None:
+    assert desk.client.post("/demo/clock", json={"days": days}).status_code == 204
+
+
+def wait_until(desk: Desk, kit: str, retention: str) -> None:
+    """The scheduled check has moved the kit on."""
+    until = time.monotonic() + SIGNED
+    while time.monotonic() < until:
+        now = desk.get(f"kits/{kit}", purpose="task").json()["retention"]
+        if now == retention:
+            return
+        time.sleep(0.3)
+    raise AssertionError(f"the term is {now}, not {retention}")
+
+
+def test_a_term_that_is_over_ends_in_a_disposal_by_three_people(address: str, tmp_path: Path) -> None:
+    nora, nils = Desk(address, "nora"), Desk(address, "nils")
+    casper, cleo, coraline = Desk(address, "casper"), Desk(address, "cleo"), Desk(address, "coraline")
+    kit = new_kit(nora, datetime.now(UTC) - timedelta(hours=1))
+    to_the_store(nora, casper, kit)
+
+    let_pass(coraline, 140)
+    nora, nils, casper = Desk(address, "nora"), Desk(address, "nils"), Desk(address, "casper")
+    cleo, coraline = Desk(address, "cleo"), Desk(address, "coraline")
+    wait_until(nora, kit, "notice_due")
+    nora.do("notices/attempts", kit=kit, how="not_wanted")
+    early = casper.post("disposals/proposals", kit=kit)
+    assert early.status_code == 409, early.text
+
+    let_pass(coraline, 62)
+    nora, nils, casper = Desk(address, "nora"), Desk(address, "nils"), Desk(address, "casper")
+    cleo, coraline = Desk(address, "cleo"), Desk(address, "coraline")
+    wait_until(nora, kit, "expired")
+    casper.do("disposals/proposals", kit=kit)
+    coraline.do("disposals/approvals", kit=kit)
+    act = {"kit": kit, "packages": refs(kit, 1, 2, 3), "items": list(range(1, 13))}
+    proposal = cleo.propose("disposals", **act)
+    own = cleo.post(f"proposals/{proposal}/signatures")
+    assert own.status_code == 409, own.text
+    nils.sign(proposal)
+
+    gone = coraline.get(f"kits/{kit}", purpose="review").json()
+    assert gone["retention"] == "disposed"
+    assert {p["state"] for p in gone["packages"].values()} == {"destroyed"}
+    late = nora.post("reports", kit=kit, how="in_person")
+    assert late.status_code == 409, late.text
+    bundle = bundle_of(coraline, kit)
+    key = coraline.get("log/key").json()["key"]
+    checked = verified(bundle, key, tmp_path / "proof")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
