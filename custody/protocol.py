@@ -166,6 +166,7 @@ CUSTODY_STEPS: Final[Mapping[str, Step]] = {
         "packages are offered to a receiver, due by a time",
         "packages handover counterpart due_at",
         custody={C.SEALED: C.IN_TRANSIT, C.STORED: C.IN_TRANSIT},
+        retention=STANDING,
     ),
     "handover.carried": _custody(
         "a courier signed for packages on the way",
@@ -389,7 +390,7 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         holds=1,
         writers=PEOPLE | VICTIM,
     ),
-    "hold.lifted": _choices("a hold is lifted", "hold", retention=STANDING, holds=-1),
+    "hold.lifted": _choices("a hold is lifted", "hold", retention=STANDING, holds=-1, people=2),
     "notice.due": _choices(
         "the term is ending; the victim is to be told",
         legal=UNREPORTED,

@@ -84,10 +84,12 @@ def _advance(kit: Kit, step: Step, event: Event) -> Kit:
                 holder=holder(event.who),
                 since=event.recorded_at,
             )
+        elif number not in packages:
+            raise NotAStep("custody", "unknown", number)
         elif step.custody:
-            package = packages.get(number)
-            if package is None or package.state not in step.custody:
-                raise NotAStep("custody", package.state if package else "unknown", number)
+            package = packages[number]
+            if package.state not in step.custody:
+                raise NotAStep("custody", package.state, number)
             packages[number] = replace(package, state=step.custody[package.state])
     return replace(kit, legal=legal, retention=retention, packages=packages)
 
@@ -282,7 +284,10 @@ def _order(kit: Kit, event: Event) -> Kit:
 
 
 def _order_confirmed(kit: Kit, event: Event) -> Kit:
-    return replace(kit, order=None if kit.order is None else replace(kit.order, confirmed=True))
+    """Who entered the order and who confirms it are the two people. Raises NotAStep."""
+    if kit.order is None or all(w.get("person") != kit.order.entered_by for w in event.get("with", ())):
+        raise NotAStep("legal", kit.legal)
+    return replace(kit, order=replace(kit.order, confirmed=True))
 
 
 def _matched(kit: Kit, event: Event) -> Kit:
@@ -415,7 +420,7 @@ def _proposed(kit: Kit, event: Event) -> Kit:
 
 
 def _approved(kit: Kit, event: Event) -> Kit:
-    if kit.disposal is None:
+    if kit.disposal is None or kit.disposal.proposed_by == event.who.get("person"):
         raise NotAStep("retention", kit.retention)
     return replace(
         kit,

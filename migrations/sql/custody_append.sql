@@ -90,7 +90,8 @@ BEGIN
         SELECT FROM unnest(everybody) p
         WHERE p <> actor ->> 'person' AND p IS DISTINCT FROM proposer AND NOT EXISTS (
             SELECT FROM custody.event e
-            WHERE e.kit = kit_number AND e.person = p AND e.type IN ('order.entered', 'disposal.approved'))
+            WHERE e.kit = kit_number AND e.person = p
+              AND e.type = CASE step_.people WHEN 3 THEN 'disposal.approved' ELSE 'order.entered' END)
     )) THEN
         RAISE EXCEPTION 'somebody is named here who has not signed' USING ERRCODE = 'CU003';
     END IF;
@@ -135,6 +136,19 @@ BEGIN
        OR (step_.type IN ('term.extended', 'term.restarted', 'report.withdrawn') AND over_at < kit_.term_over_at)
        OR (step_.type = 'destruction.cooled_off' AND (kit_.cooling_until IS NULL OR kit_.cooling_until > at)) THEN
         RAISE EXCEPTION '% would end the term that stands too early', step_.type USING ERRCODE = 'CU002';
+    END IF;
+    IF (step_.holds > 0 AND coalesce(kit_.document -> 'holds' ? (values_ #>> '{hold,id}'), false))
+       OR (step_.holds < 0 AND NOT coalesce(kit_.document -> 'holds' ? (values_ #>> '{hold,id}'), false)) THEN
+        RAISE EXCEPTION 'there is no such hold on this kit, or there is one already' USING ERRCODE = 'CU002';
+    END IF;
+    IF step_.type = 'disposal.approved'
+       AND kit_.document #>> '{disposal,proposed_by}' IS NOT DISTINCT FROM values_ #>> '{who,person}' THEN
+        RAISE EXCEPTION 'who proposes a disposal does not approve it' USING ERRCODE = 'CU002';
+    END IF;
+    IF step_.type = 'order.confirmed' AND NOT EXISTS (
+        SELECT FROM jsonb_array_elements(coalesce(values_ -> 'with', '[]')) w
+        WHERE w ->> 'person' = kit_.document #>> '{order,entered_by}') THEN
+        RAISE EXCEPTION 'who entered the order and who confirms it are the two people' USING ERRCODE = 'CU002';
     END IF;
     IF values_ ->> 'type' LIKE 'disposal.%' THEN
         -- A request of the police that names this centre protects every kit of it until it is answered.
