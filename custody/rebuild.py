@@ -11,7 +11,8 @@ and places.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
@@ -220,14 +221,14 @@ def _short(value: Any) -> str:
 # --- the comparison ---------------------------------------------------------------------------
 
 
-async def check(engine: AsyncEngine, progress: Progress | None = None) -> list[Difference]:
+async def check(where: AsyncEngine | AsyncConnection, progress: Progress | None = None) -> list[Difference]:
     """Rebuild every kit from its trails' bytes and compare; answers what differs, nothing where all is well.
 
-    Needs an engine that sees every kit (role custody_clerk). All is read from one snapshot, which stays
-    open meanwhile.
+    Needs a role that sees every kit (custody_clerk). All is read from one snapshot, which stays open
+    meanwhile; given a connection, it is that of its transaction.
     """
     found: list[Difference] = []
-    async with _snapshot(engine) as connection:
+    async with _snapshot(where) as connection:
         numbers = await _kit_numbers(connection)
         kinds = {
             row.id: row.kind
@@ -242,8 +243,14 @@ async def check(engine: AsyncEngine, progress: Progress | None = None) -> list[D
     return found
 
 
-def _snapshot(engine: AsyncEngine) -> AsyncConnection:
-    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True).connect()
+@asynccontextmanager
+async def _snapshot(where: AsyncEngine | AsyncConnection) -> AsyncIterator[AsyncConnection]:
+    if isinstance(where, AsyncConnection):
+        yield where
+        return
+    options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    async with where.execution_options(**options).connect() as connection:
+        yield connection
 
 
 async def _kit_numbers(connection: AsyncConnection) -> list[str]:
@@ -406,7 +413,7 @@ async def _requests(connection: AsyncConnection) -> list[Difference]:
 
 
 async def check_log(
-    engine: AsyncEngine,
+    where: AsyncEngine | AsyncConnection,
     log: str,
     key: VerifierKey | None = None,
     last_note: bytes | None = None,
@@ -415,10 +422,10 @@ async def check_log(
     """Derive a log anew: bytes, digests, leaves, tiles, roots, checkpoints. The first thing wrong, or None.
 
     ``log`` is ``events`` or ``reads``; ``key`` and ``last_note`` are the signer's, where they are at hand
-    (`audit.recheck`). Needs the role custody_clerk; all is read from one snapshot.
+    (`audit.recheck`). Needs the role custody_clerk; one snapshot, as in :func:`check`.
     """
     source = t.event if log == "events" else t.access
-    async with _snapshot(engine) as connection:
+    async with _snapshot(where) as connection:
         if wrong := await _bytes_and_leaves(connection, log, source):
             return wrong
         leaf = audit_tables.leaf.c
