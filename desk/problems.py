@@ -9,6 +9,7 @@ Every sentence is English and a message key at once; pages pass their translatio
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -29,6 +30,9 @@ from desk.token import TokenRefused
 
 MEDIA_TYPE: Final = "application/problem+json"
 MOST_FAULTS: Final = 20
+_STATED: Final = re.compile(r"[a-z_]+(?:\[\d+\])?(?:\.[a-z_]+(?:\[\d+\])?)*(?= (?:must|is not|has|lacks))")
+"""How `custody.event` begins a refusal: with the name of the field."""
+_PLACE: Final = re.compile(r"\[(\d+)\]")
 OUR_FAULT: Final = (
     "Something failed on our side. Before you repeat the step, look whether it was recorded; sending the same"
     " request again with the same Idempotency-Key is safe."
@@ -188,6 +192,8 @@ def problem_of(happened: Exception, reference: str | None = None) -> Problem:
         case NumberRefused() | CardRefused():
             values = dict(happened.values) if isinstance(happened, NumberRefused) else {}
             return replace(problem, message=happened.fault.value, values=values)
+        case EventRefused():
+            return replace(problem, faults=_stated_fault(str(happened)))
         case ValidationError() | RequestValidationError():
             return replace(problem, faults=_field_faults(happened))
         case TooManyAttempts():
@@ -222,6 +228,14 @@ def _of_status(raised: HTTPException, reference: str | None) -> Problem:
         headers=(*row.headers, *allowed),
         reference=reference,
     )
+
+
+def _stated_fault(sentence: str) -> tuple[FieldFault, ...]:
+    """`packages[1].seal must have …` names the field `packages.0.seal`, counted as everywhere else."""
+    stated = _STATED.match(sentence)
+    if stated is None:
+        return ()
+    return (FieldFault(_PLACE.sub(lambda place: f".{int(place[1]) - 1}", stated[0]), sentence),)
 
 
 def _field_faults(wrong: ValidationError | RequestValidationError) -> tuple[FieldFault, ...]:

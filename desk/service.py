@@ -1,12 +1,14 @@
 """One worker: its database, its ledger, whose tokens it trusts, and how a command is carried out."""
 
+import asyncio
 import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 from sqlalchemy import text
@@ -20,7 +22,7 @@ from custody.directory import Directory
 from custody.event import Event
 from custody.items import TYPES
 from custody.kit import Kit
-from custody.ledger import Command, Ledger, Receipt
+from custody.ledger import Command, Ledger, Receipt, place
 from custody.ledger import reading as seen_by
 from custody.number import RANDOM_BYTES, issue, parse_kit_number
 from custody.people import Actor
@@ -35,6 +37,11 @@ from desk.settings import Settings
 from desk.token import Verifier
 from retention import keeping
 from retention.policy import Policy, load
+
+STAND_IN: Final = "second-signature"
+"""Stands for the second person while a command is rehearsed; never written."""
+
+_read = lru_cache(maxsize=256)(load)  # an adopted document never changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +99,7 @@ class Service:
 
     async def policies(self) -> tuple[Policy, ...]:
         async with self.engine.connect() as connection:
-            return tuple(p for document in await reading.policies(connection) for p in load(document))
+            return tuple(p for document in await reading.policies(connection) for p in _read(document))
 
     # --- commands --------------------------------------------------------------------------
 
@@ -101,39 +108,41 @@ class Service:
 
         Raises Refused, NotSeen, Stale, KeyUsed, MovedOn; nothing is written then.
         """
+        doing = await self._doing(door, order, given.actor, None)
         try:
-            return Done(receipts=await self._decide(door, order, given, given.actor, None, None))
+            return Done(receipts=await self._decide(door, order, given, doing, None))
         except NeedsSecond:
-            return await self._propose(door, order, given)
+            return await self._propose(door, order, given, doing)
+        except Refused:
+            # Sent again after the second person signed: what was proposed then is still the answer.
+            if door.two_people and (waiting := await self._waiting(door, order, given)):
+                return waiting
+            raise
 
-    async def _decide(
-        self,
-        door: Door,
-        order: Any,
-        given: Given,
-        actor: Actor,
-        second: Actor | None,
-        proposal: str | None,
-    ) -> tuple[Receipt, ...]:
+    async def _doing(self, door: Door, order: Any, actor: Actor, second: Actor | None) -> Doing:
         kits = tuple(_number(k) for k in door.kits(order))
-        doing = Doing(
+        return Doing(
             actor=actor,
             second=second,
             directory=await self.directory(),
             policies=await self.policies(),
             chance=secrets.token_hex(16),
-            trail=await self._trail_for(given.actor, kits) if door.needs_trail else (),
+            trail=await self._trail_for(actor, kits) if door.needs_trail else (),
             unanswered=await self._unanswered(actor) if door.needs_requests else 0,
         )
+
+    async def _decide(
+        self, door: Door, order: Any, given: Given, doing: Doing, proposal: str | None
+    ) -> tuple[Receipt, ...]:
         command = Command(
             actor=given.actor,
             key=given.key,
             digest=given.digest(door.action),
-            kits=kits,
+            kits=tuple(_number(k) for k in door.kits(order)),
             others=tuple(door.others(doing, order)),
             proposal=proposal,
             expected=given.expected,
-            eyes=actor,
+            eyes=doing.actor,
         )
         return await self.ledger.carry_out(command, lambda seen: door.decide(doing, order, seen))
 
@@ -146,19 +155,21 @@ class Service:
             trails = [await reading.trail(connection, kit, Trail.CUSTODY) for kit in kits]
         return tuple(event for trail in trails for event in trail)
 
-    async def _propose(self, door: Door, order: Any, given: Given) -> Waiting:
-        """The same key gives the same proposal: its name is derived from who, key and command."""
-        digest = given.digest(door.action)
-        name = hashlib.sha256(f"{given.actor.author}\n{given.key}\n".encode() + digest).hexdigest()[:32]
+    async def _propose(self, door: Door, order: Any, given: Given, doing: Doing) -> Waiting:
+        """Let the command wait, once it is sure that a second signature is all it lacks."""
+        await self._rehearse(door, order, doing)
         kits = door.kits(order)
         async with self.engine.begin() as connection:
-            until = await connection.scalar(
+            used = {"author": given.actor.author, "key": given.key}
+            if await connection.scalar(text("SELECT count(*) FROM custody.receipts(:author, :key)"), used):
+                raise KeyUsed
+            await connection.execute(
                 text(
                     "SELECT custody.propose(:id, :action, :kit, CAST(:actor AS jsonb),"
                     " CAST(:command AS jsonb), :valid)"
                 ),
                 {
-                    "id": name,
+                    "id": _proposal_name(given),
                     "action": door.action,
                     "kit": _number(kits[0]) if kits else None,
                     "actor": json.dumps(given.actor.context() | {"name": given.actor.name}),
@@ -166,9 +177,28 @@ class Service:
                     "valid": door.valid,
                 },
             )
-        if not isinstance(until, datetime):
+        waiting = await self._waiting(door, order, given)
+        if waiting is None:
             raise KeyUsed
-        return Waiting(proposal=name, until=until)
+        return waiting
+
+    async def _waiting(self, door: Door, order: Any, given: Given) -> Waiting | None:
+        """What this very command proposed earlier under its key."""
+        async with seen_by(self.engine, given.actor) as connection:
+            row = await reading.proposal(connection, _proposal_name(given))
+        command = json.loads(TypeAdapter(door.shape).dump_json(order))
+        if row is None or (row["action"], row["command"]) != (door.action, command):
+            return None
+        return Waiting(proposal=row["id"], until=row["until"])
+
+    async def _rehearse(self, door: Door, order: Any, doing: Doing) -> None:
+        """Decide with somebody in the second person's place, and write nothing: what would be refused after
+        the second signature is refused before the first one is kept."""
+        stand_in = replace(doing.actor, person=STAND_IN, name=STAND_IN)
+        rehearsal = replace(doing, second=stand_in)
+        kits = tuple(_number(k) for k in door.kits(order))
+        seen = await self.ledger.look(doing.actor, kits, tuple(door.others(rehearsal, order)))
+        place(door.decide(rehearsal, order, seen).facts, seen)
 
     async def sign(self, proposal: str, given: Given) -> Done:
         """Sign what another person proposed: the decision is taken again, with both."""
@@ -183,7 +213,8 @@ class Service:
         proposer = await self._actor_of(waiting.person, waiting.organisation, waiting.function)
         if proposer.person == given.actor.person:
             raise Refused("The second signature must be another person's.")
-        receipts = await self._decide(door, order, given, proposer, given.actor, proposal)
+        doing = await self._doing(door, order, proposer, given.actor)
+        receipts = await self._decide(door, order, given, doing, proposal)
         return Done(receipts=receipts, kit=waiting.kit)
 
     async def _actor_of(self, person: str, organisation: str, function: str) -> Actor:
@@ -205,7 +236,9 @@ class Service:
         permit("kit.register", given.actor)
         number = await self._number_for(order, given.actor)
         policies = await self.policies()
-        code, secret, hashes = _new_card() if order.card == "issued" else (None, None, None)
+        code, secret, hashes = None, None, None
+        if order.card == "issued":
+            code, secret, hashes = await asyncio.to_thread(_new_card)  # its hash is made to be slow
 
         def decide(seen: Seen) -> Decided:
             return keeping.register(
@@ -276,6 +309,11 @@ def _number(text_: str) -> str:
     return parse_kit_number(text_)
 
 
+def _proposal_name(given: Given) -> str:
+    """The same person and key give the same proposal, so that no key serves two commands."""
+    return hashlib.sha256(f"proposal\n{given.actor.author}\n{given.key}".encode()).hexdigest()[:32]
+
+
 def new_number() -> str:
     """A kit number that nobody can guess."""
     while True:
@@ -293,10 +331,3 @@ def _new_card() -> tuple[str, str, Mapping[str, str]]:
         "secret_hash": cards.secret_hash(secret, secrets.token_bytes(16)),
     }
     return cards.written_code(code), cards.written_secret(secret), hashes
-
-
-def receipt_document(receipt: Receipt) -> dict[str, Any]:
-    """A receipt as the API gives it."""
-    told = asdict(receipt)
-    told["recorded_at"] = receipt.recorded_at.isoformat().replace("+00:00", "Z")
-    return told

@@ -134,7 +134,6 @@ class KitPage:
 class Choices:
     """What stands in the choices trail: for the kit's own centre, and for nobody else."""
 
-    retention: Retention
     age_class: str
     policy: str | None = None
     term: Term | None = None
@@ -162,11 +161,12 @@ class KitAnswer:
     centre: str
     legal: Legal
     registered_at: datetime
-    packages: tuple[Package, ...]
-    items: tuple[Item, ...]
+    packages: Mapping[int, Package]
+    items: Mapping[int, Item]
     labels: Mapping[str, int]
-    handovers: tuple[Handover, ...]
+    handovers: Mapping[str, Handover]
     findings: tuple[Finding, ...]
+    retention: Retention | None = None
     examined_on: date | None = None
     link: Link | None = None
     linked_at: datetime | None = None
@@ -218,9 +218,10 @@ class FunctionAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Me:
-    """Who is signed in. `form_token` goes with every change that is made with a cookie."""
+    """Who is signed in, and what time it is. `form_token` goes with every change made with a cookie."""
 
     function: Function
+    now: datetime
     person: str | None = None
     name: str | None = None
     organisation: str | None = None
@@ -298,7 +299,7 @@ class KeyAnswer:
     """The log's public key, to compare with the one that reached you another way."""
 
     log: str
-    vkey: str
+    key: str
     fingerprint: str
 
 
@@ -359,10 +360,10 @@ def kit_answer(kit: Kit, actor: Actor) -> KitAnswer:
     are or come into the hands of the person's organisation."""
     mine = of_centre(actor, kit)
     whole = mine or Rel.LINKED in relations(actor, kit)
-    packages = tuple(p for p in kit.packages.values() if whole or _with_us(actor, kit, p))
-    shown = {p.package for p in packages}
-    items = tuple(i for i in kit.items.values() if i.package in shown)
-    parts = {f"P{n:02}" for n in shown} | {f"I{i.item:02}" for i in items} | {"K"}
+    packages = {n: p for n, p in kit.packages.items() if whole or _with_us(actor, kit, p)}
+    shown = set(packages)
+    items = {n: i for n, i in kit.items.items() if i.package in shown}
+    parts = {f"P{n:02}" for n in packages} | {f"I{n:02}" for n in items} | {"K"}
     findings = (f for f in kit.findings if mine or f.trail == "custody")
     return KitAnswer(
         kit=kit.number,
@@ -373,8 +374,9 @@ def kit_answer(kit: Kit, actor: Actor) -> KitAnswer:
         packages=packages,
         items=items,
         labels={part: serial for part, serial in kit.labels.items() if part in parts},
-        handovers=tuple(h for h in kit.handovers.values() if whole or shown & set(h.packages)),
+        handovers={id_: h for id_, h in kit.handovers.items() if whole or shown & set(h.packages)},
         findings=tuple(f for f in findings if whole or shown & set(f.packages)),
+        retention=kit.retention if mine else None,
         examined_on=kit.examined_on if whole else None,
         link=kit.link if whole else None,
         linked_at=kit.linked_at if whole else None,
@@ -390,7 +392,6 @@ def _with_us(actor: Actor, kit: Kit, package: Package) -> bool:
 
 def _choices(kit: Kit) -> Choices:
     return Choices(
-        retention=kit.retention,
         age_class=kit.age_class,
         policy=f"{kit.policy.id}/{kit.policy.version}" if kit.policy else None,
         term=kit.term,

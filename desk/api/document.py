@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
@@ -111,7 +111,7 @@ def document_of(app: FastAPI) -> dict[str, Any]:
             routes=routes,
         )
         for route in routes:
-            _tidy(made["paths"][route.path_format], route)
+            _tidy(made["paths"][str(route.path_format)], route)
         made["components"] = {
             "schemas": dict(sorted((_schemas() | {"Problem": dict(PROBLEM)}).items())),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "at+jwt"}},
@@ -120,12 +120,12 @@ def document_of(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def routes_of(app: FastAPI) -> list[APIRoute]:
-    """Every route of the application that answers for itself."""
-    return [route for route in app.routes if isinstance(route, APIRoute)]
+def routes_of(app: FastAPI) -> list[RouteContext]:
+    """Every route of the application that answers for itself, with its whole path."""
+    return [r for r in iter_route_contexts(app.routes) if isinstance(r.original_route, APIRoute)]
 
 
-def _tidy(path: dict[str, Any], route: APIRoute) -> None:
+def _tidy(path: dict[str, Any], route: RouteContext) -> None:
     """Only what was described answers; who needs to be signed in says so."""
     described = (route.openapi_extra or {})["responses"]
     for method in route.methods or ():

@@ -46,7 +46,7 @@ async def key(request: Request, who: Reader, of: Log = "events") -> Response:
     vkey = public_key(settings(request).keys, of)
     if vkey is None:
         raise HTTPException(404)
-    return answer(KeyAnswer(log=of, vkey=vkey, fingerprint=bundle.fingerprint(vkey)))
+    return answer(KeyAnswer(log=of, key=vkey, fingerprint=bundle.fingerprint(vkey)))
 
 
 @router.get(

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from custody import reading
+from custody.directory import Appointment
 from custody.people import Function
 from custody.refusal import NotPermitted
 from desk.api.answers import (
@@ -50,18 +51,20 @@ async def me(request: Request, who: Anybody) -> Response:
 
 async def me_of(request: Request, who: Signed) -> Me:
     actor = who.actor
-    held: tuple[FunctionAnswer, ...] = ()
-    if actor.person is not None:
-        async with service(request).engine.connect() as connection:
-            today = (await reading.now(connection)).astimezone(CALENDAR).date()
+    found: tuple[Appointment, ...] = ()
+    async with service(request).engine.connect() as connection:
+        now = await reading.now(connection)
+        if actor.person is not None:
+            today = now.astimezone(CALENDAR).date()
             found = await reading.appointments(connection, today, actor.person)
-        held = tuple(
-            FunctionAnswer(
-                function=a.function, organisation=a.organisation, choose=f"{a.function}@{a.organisation}"
-            )
-            for a in found
+    held = tuple(
+        FunctionAnswer(
+            function=a.function, organisation=a.organisation, choose=f"{a.function}@{a.organisation}"
         )
+        for a in found
+    )
     return Me(
+        now=now,
         function=actor.function,
         person=actor.person,
         name=actor.name,

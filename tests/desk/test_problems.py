@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.exceptions import HTTPException
 
 from custody.card import CardRefused, parse_code
+from custody.event import EventRefused
 from custody.ledger import Inconsistent, MovedOn
 from custody.number import NumberRefused, parse_kit_number
 from custody.refusal import KeyUsed, NoSuchPlace, NotSeen, Refused, Stale
@@ -241,3 +242,11 @@ def test_a_browser_gets_a_page_and_a_program_a_document(accept: str | None, page
 @given(st.text(max_size=300))
 def test_no_accept_header_is_a_fault(accept: str) -> None:
     assert wants_page(accept) in {True, False}
+
+
+async def test_a_value_that_no_event_can_hold_is_named_as_the_field_it_came_in() -> None:
+    sentence = "packages[2].seal must have 1 to 40 characters"
+    status, _, document = await answered(EventRefused(sentence))
+    assert status == 422
+    assert document["errors"] == [{"field": "packages.1.seal", "detail": sentence}]
+    assert "errors" not in (await answered(EventRefused("these bytes are not an event")))[2]
