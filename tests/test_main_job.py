@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ SIGNED = 20
 class Desk:
     """One person at the service, signed in."""
 
-    def __init__(self, base_url: str, person: str) -> None:
-        self.client = httpx.Client(base_url=base_url, timeout=30)
+    def __init__(self, base_url: str, person: str, open_: ExitStack) -> None:
+        self.client = open_.enter_context(httpx.Client(base_url=base_url, timeout=30))
         token = self.client.post("/demo/sign-in", json={"person": person}).json()["access_token"]
         self.client.headers["Authorization"] = f"Bearer {token}"
 
@@ -80,6 +81,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 0, told.read_text()
+
+
+@pytest.fixture
+def desk(address: str) -> Iterator[Callable[[str], Desk]]:
+    """Signs people in, and lets go of their connections at the end."""
+    with ExitStack() as open_:
+        yield lambda person: Desk(address, person, open_)
 
 
 def _wait_for(base_url: str, process: subprocess.Popen[bytes], told: Path) -> None:
@@ -184,7 +192,7 @@ def verified(bundle: bytes, key: str, folder: Path) -> subprocess.CompletedProce
 
 
 def to_the_store(nurse: Desk, custodian: Desk, kit: str) -> None:
-    """Two packages go with a courier, one straight to the freezer's custodian; all are accepted and stored."""
+    """Two packages go with a courier, one straight into the freezer; all are accepted and stored."""
     nurse.do(
         "hand-overs/offers",
         packages=refs(kit, 2, 3),
@@ -204,9 +212,11 @@ def to_the_store(nurse: Desk, custodian: Desk, kit: str) -> None:
     custodian.do("packages/store", packages=refs(kit, 3), place="fridge-1")
 
 
-def test_a_kit_goes_from_the_examination_room_to_the_prosecution_file(address: str, tmp_path: Path) -> None:
-    nora, casper, coraline = Desk(address, "nora"), Desk(address, "casper"), Desk(address, "coraline")
-    oscar, magda = Desk(address, "oscar"), Desk(address, "magda")
+def test_a_kit_goes_from_the_examination_room_to_the_prosecution_file(
+    desk: Callable[[str], Desk], tmp_path: Path
+) -> None:
+    nora, casper, coraline = desk("nora"), desk("casper"), desk("coraline")
+    oscar, magda = desk("oscar"), desk("magda")
     kit = new_kit(nora, datetime.now(UTC) - timedelta(hours=2))
 
     nora.do("labels/prints", kit=kit)
@@ -266,23 +276,25 @@ def wait_until(desk: Desk, kit: str, retention: str) -> None:
     raise AssertionError(f"the term is {now}, not {retention}")
 
 
-def test_a_term_that_is_over_ends_in_a_disposal_by_three_people(address: str, tmp_path: Path) -> None:
-    nora, nils = Desk(address, "nora"), Desk(address, "nils")
-    casper, cleo, coraline = Desk(address, "casper"), Desk(address, "cleo"), Desk(address, "coraline")
+def test_a_term_that_is_over_ends_in_a_disposal_by_three_people(
+    desk: Callable[[str], Desk], tmp_path: Path
+) -> None:
+    nora, nils = desk("nora"), desk("nils")
+    casper, cleo, coraline = desk("casper"), desk("cleo"), desk("coraline")
     kit = new_kit(nora, datetime.now(UTC) - timedelta(hours=1))
     to_the_store(nora, casper, kit)
 
     let_pass(coraline, 140)
-    nora, nils, casper = Desk(address, "nora"), Desk(address, "nils"), Desk(address, "casper")
-    cleo, coraline = Desk(address, "cleo"), Desk(address, "coraline")
+    nora, nils, casper = desk("nora"), desk("nils"), desk("casper")
+    cleo, coraline = desk("cleo"), desk("coraline")
     wait_until(nora, kit, "notice_due")
     nora.do("notices/attempts", kit=kit, how="not_wanted")
     early = casper.post("disposals/proposals", kit=kit)
     assert early.status_code == 409, early.text
 
     let_pass(coraline, 62)
-    nora, nils, casper = Desk(address, "nora"), Desk(address, "nils"), Desk(address, "casper")
-    cleo, coraline = Desk(address, "cleo"), Desk(address, "coraline")
+    nora, nils, casper = desk("nora"), desk("nils"), desk("casper")
+    cleo, coraline = desk("cleo"), desk("coraline")
     wait_until(nora, kit, "expired")
     casper.do("disposals/proposals", kit=kit)
     coraline.do("disposals/approvals", kit=kit)
