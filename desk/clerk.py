@@ -94,7 +94,7 @@ class Clerk:
             self.sizes[log] = signed.size
 
     async def keep_events(self) -> None:
-        """Settle the log of events whenever something is pending; the look also shows that the lead is held."""
+        """Settle the log of events whenever something is pending; the look shows the lead held, too."""
         await self.settle("events")  # what was integrated before a crash and not yet signed
         while not self.stopping.is_set():
             row = await (await self.lead.execute(_PENDING)).fetchone()
