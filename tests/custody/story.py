@@ -134,7 +134,9 @@ class Story:
             command = _command(second or actor, None, (), proposal=proposal)
             return await ledger.append(driver, command, seen, decided)
 
-    async def registered(self, *, age_class: str = "adult", packages: int = 3, days: int = 182) -> str:
+    async def registered(
+        self, *, age_class: str = "adult", packages: int = 3, days: int = 182, nurse: Actor = NURSE
+    ) -> str:
         """A kit of three sealed packages (frozen, dry, refrigerated) and twelve items."""
         number = new_number()
         seen_at = (await self.look(NURSE)).at
@@ -151,7 +153,7 @@ class Story:
             return register(
                 seen,
                 order,
-                NURSE,
+                nurse,
                 number=number,
                 term=term,
                 policy=Policy(id="be", version=1),
@@ -159,7 +161,7 @@ class Story:
                 card={"code_hash": hashlib.sha256(number.encode()).hexdigest(), "secret_hash": "none"},
             )
 
-        await self.do(NURSE, [number], decide)
+        await self.do(nurse, [number], decide)
         return number
 
 
