@@ -83,9 +83,9 @@ def build(settings: Settings, masters: Masters | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        async with engine.begin() as connection:
-            await settle_database(connection, demo=settings.demo)
         try:
+            async with engine.begin() as connection:
+                await settle_database(connection, demo=settings.demo)
             yield
         finally:
             await engine.dispose()
