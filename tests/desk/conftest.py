@@ -21,8 +21,8 @@ import uvicorn
 
 from custody.decision import Decided
 from custody.event import Fact
-from custody.ledger import Command
-from custody.people import Actor
+from custody.ledger import Command, Ledger
+from custody.people import CLOCK, Actor
 from desk.app import build
 from desk.service import Service
 from desk.settings import Settings
@@ -81,6 +81,20 @@ class Desk:
         assert found is not None
         moment: datetime = found[0]
         return moment.astimezone(UTC)
+
+    def record(self, type_: str, subject: str, **register: str) -> None:
+        """The clerk records one more person, function or place."""
+        fact = Fact(type=type_, subject=subject, who=CLOCK.who(), fields={"register": register})
+        command = Command(actor=CLOCK, key=uuid4().hex, digest=bytes(32), others=(subject,))
+
+        async def within() -> None:
+            clerk = engine(self.database.url("clerk"))
+            try:
+                await Ledger(clerk, PlainMasters()).carry_out(command, lambda seen: Decided(facts=(fact,)))
+            finally:
+                await clerk.dispose()
+
+        asyncio.run(within())
 
     def count(self, table: str = "event") -> int:
         """How many rows the database has, whoever may see them."""

@@ -14,10 +14,6 @@ from fastapi import FastAPI, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import HTMLResponse, Response
 
-from custody.decision import Decided
-from custody.event import Fact
-from custody.ledger import Command, Ledger
-from custody.people import CLOCK
 from desk.app import Guard, build
 from desk.issuer import DemoRefused
 from desk.problems import Problem
@@ -57,29 +53,15 @@ def run(database: Database, act: Callable[[AsyncConnection], Awaitable[Any]]) ->
     return asyncio.run(within())
 
 
-def appoint(database: Database, person: str, organisation: str, function: str) -> None:
-    """The clerk's records say that this person has one more function."""
-    register = {"id": person, "organisation": organisation, "function": function, "from": "2020-01-01"}
-    fact = Fact(
-        type="person.appointed",
-        subject=f"person:{person}",
-        who=CLOCK.who(),
-        fields={"register": register},
-    )
-
-    async def within() -> None:
-        made = engine(database.url("clerk"))
-        try:
-            command = Command(actor=CLOCK, key="one-more-function", digest=bytes(32), others=(fact.subject,))
-            await Ledger(made, PlainMasters()).carry_out(command, lambda seen: Decided(facts=(fact,)))
-        finally:
-            await made.dispose()
-
-    asyncio.run(within())
-
-
 def test_who_holds_several_functions_says_in_which_one_they_act(desk: Desk) -> None:
-    appoint(desk.database, "nora", OTHER_CENTRE, "coordinator")
+    desk.record(
+        "person.appointed",
+        "person:nora",
+        id="nora",
+        organisation=OTHER_CENTRE,
+        function="coordinator",
+        **{"from": "2020-01-01"},
+    )
     nurse = desk.at(NURSE)
     unsaid = nurse.get("me")
     assert unsaid.status_code == 403
