@@ -1,0 +1,28 @@
+"""The pages: server-rendered, for people at a bench, at a desk, in court, and for the victim.
+
+One file for each user; every page works without JavaScript. A form posts to a page route, which builds the
+same command as the API and goes through the same door; the answer is a redirect, and the receipt is read
+from the events when the next page is shown.
+"""
+
+from fastapi import APIRouter
+
+from desk.pages import (
+    doing,
+    justice,
+    kits,
+    labels,
+    oversight,
+    register,
+    scan,
+    sign_in,
+    victim,
+    worklists,
+)
+from desk.pages.page import problem_page
+
+__all__ = ["problem_page", "router"]
+
+router = APIRouter(include_in_schema=False)
+for _each in (sign_in, worklists, scan, kits, doing, register, labels, justice, victim, oversight):
+    router.include_router(_each.router)

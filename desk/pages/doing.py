@@ -1,0 +1,253 @@
+"""One form for every command, drawn from its shape; and the second signature of what another proposed.
+
+The usual steps and the rare ones pass here alike, so that none of them is without a page. A refusal shows
+the form again, filled in, with the reason on top.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from custody import reading
+from custody.kit import Kit
+from custody.ledger import MovedOn, state_tag
+from custody.ledger import reading as seen_by
+from custody.number import NumberRefused
+from custody.people import Function
+from custody.permission import PERMISSIONS
+from custody.refusal import NotPermitted, NotSeen, Refused
+from desk import edge, texts
+from desk.doors import BY_ACTION, Door
+from desk.edge import Signed
+from desk.pages import forms
+from desk.pages.page import page, to, translated
+from desk.problems import Problem, problem_of
+from desk.service import Done, Given, Waiting
+
+router = APIRouter()
+
+# Steps that are decided on how the kit stands: the form carries its state, and a change in between is told.
+ON_STATE: Final = frozenset(
+    action
+    for action in BY_ACTION
+    if action.split(".")[0] in ("link", "order", "hold", "term", "disposal", "report")
+) | {"kit.link", "release.error", "destruction.confirm"}
+CORRECTED: Final = (Refused, NumberRefused, ValidationError, MovedOn)
+
+
+def door_of(action: str, who: Signed) -> Door:
+    """The door of an action that this person's function has. Raises 404, NotPermitted."""
+    if action not in BY_ACTION:
+        raise HTTPException(404)
+    if who.actor.function not in PERMISSIONS[action] or who.actor.function is Function.VICTIM:
+        raise NotPermitted("Your function does not allow this.")
+    return BY_ACTION[action]
+
+
+@router.get("/do/{action}")
+async def ask(request: Request, action: str, who: Annotated[Signed, Depends(edge.signed_in())]) -> Response:
+    """The form of a step, for the packages or the kit in the address."""
+    door = door_of(action, who)
+    query = request.query_params
+    chosen = await forms.chosen_of(request, who, query.getlist("p"), query.get("kit"))
+    return await _form(request, who, door, chosen, {})
+
+
+async def _form(
+    request: Request,
+    who: Signed,
+    door: Door,
+    chosen: forms.Chosen,
+    filled: Mapping[str, Any] | FormData,
+    problem: Problem | None = None,
+    warn: bool = False,
+) -> Response:
+    kit = chosen.kit
+    controls = forms.controls(door, chosen)
+    fresh = [{"kind": "bag", "storage": "dry", "seal": "", "usable_until": "", "items": _blank()}]
+    if door.action == "package.split":
+        fresh = fresh * 2
+    return await page(
+        request,
+        "do.html",
+        title=translated(request, texts.ACTIONS[door.action]),
+        who=who,
+        status=problem.status if problem else 200,
+        problem=problem,
+        door=door,
+        controls=controls,
+        chosen=chosen,
+        kit=kit,
+        tag=state_tag(kit) if kit is not None and door.action in ON_STATE else "",
+        filled=filled,
+        warn=warn,
+        new_lines=forms.lines(filled, fresh),
+        new_seal=door.action in forms.SEALS_NEW,
+        seal_asked=door.action in forms.SEALS_ASKED,
+        channel=await _channel(request, who, door, kit),
+        asked=await _asked(request, who, door, filled),
+        files=any(c.kind in ("digest", "paper") for c in controls),
+        signs=any(c.kind == "signature" for c in controls),
+    )
+
+
+async def _asked(
+    request: Request, who: Signed, door: Door, filled: Mapping[str, Any] | FormData
+) -> Mapping[str, Any] | None:
+    """The request of the police that is being answered."""
+    if door.action != "request.answer":
+        return None
+    id_ = filled.get("request") or request.query_params.get("request")
+    service = edge.service(request)
+    async with seen_by(service.engine, who.actor) as connection:
+        open_ = await reading.open_requests(connection, who.actor.organisation or "")
+    found = next((r for r in open_ if r["id"] == id_), None)
+    if found is None:
+        raise HTTPException(404)
+    zone = (await service.directory()).organisations[found["zone"]].name
+    return {"zone": zone, "received_at": found["received_at"], **found["naming"]}
+
+
+def _blank() -> list[dict[str, str]]:
+    return [{"type": "", "count": ""} for _ in range(forms.FIRST_LINES)]
+
+
+async def _channel(request: Request, who: Signed, door: Door, kit: Kit | None) -> Mapping[str, str] | None:
+    """Where a notice may go: the private part, read on record, shown on the form of a notice alone."""
+    if door.action != "notice.attempt" or kit is None:
+        return None
+    service = edge.service(request)
+    await service.kit(who.actor, kit.number, "private.read", "task")
+    return {"channel": kit.channel or "none", **await service.ledger.read_private(who.actor, kit)}
+
+
+@router.post("/do/{action}")
+async def do(request: Request, action: str, who: Annotated[Signed, Depends(edge.signed_in())]) -> Response:
+    """Carry the step out, or let it wait for the second person; then go where the receipt is shown."""
+    door = door_of(action, who)
+    form = await request.form(max_files=4, max_fields=2000)
+    kit = forms.value(form, "kit") if door.action != "request.answer" else None
+    try:
+        chosen = await forms.chosen_of(request, who, [str(v) for v in form.getlist("p")], kit, shown=False)
+    except NumberRefused as refused:
+        raise Refused(refused.fault.value, field="kit", **dict(refused.values)) from refused
+    if "more" in form:
+        return await _again(request, who, door, form, filled=grown(form))
+    if forms.unusual(form):
+        return await _again(request, who, door, form, warn=True)
+    try:
+        made = await forms.document(door, form, chosen)
+        command = forms.order(door.shape, made)
+        done = await edge.service(request).carry_out(door, command, forms.given(form, who, made))
+    except CORRECTED as refusal:
+        if isinstance(refusal, NotSeen):
+            raise
+        return await _again(request, who, door, form, problem_of(refusal))
+    return after(form, done, chosen.kits)
+
+
+async def _again(
+    request: Request,
+    who: Signed,
+    door: Door,
+    form: FormData,
+    problem: Problem | None = None,
+    *,
+    filled: Mapping[str, Any] | None = None,
+    warn: bool = False,
+) -> Response:
+    """The form once more, as it was filled in; what it shows is on record first."""
+    kit = forms.value(form, "kit") if door.action != "request.answer" else None
+    chosen = await forms.chosen_of(request, who, [str(v) for v in form.getlist("p")], kit)
+    return await _form(request, who, door, chosen, form if filled is None else filled, problem, warn)
+
+
+def grown(form: FormData) -> dict[str, Any]:
+    """The form with one package or three lines of items more, as its button asked."""
+    told: dict[str, Any] = {k: v for k, v in form.multi_items() if isinstance(v, str)}
+    what = str(form.get("more", ""))
+    if what == "package":
+        told["packages_count"] = str(int(told.get("packages_count", "1")) + 1)
+    elif what.removeprefix("lines-").isdigit():
+        told[what] = str(int(told.get(what, forms.FIRST_LINES)) + 3)
+    return told
+
+
+def after(form: FormData, done: Done | Waiting, kits: Mapping[str, Kit]) -> Response:
+    """To the kit, or to the first page where there are several or none."""
+    path = f"/kits/{next(iter(kits))}" if len(kits) == 1 else "/"
+    told = {"for": "task"} if len(kits) == 1 else {}
+    if isinstance(done, Waiting):
+        return to(path, **told, waiting=done.proposal)
+    return to(path, **told, done=forms.key_of(form))
+
+
+# --- the second signature ----------------------------------------------------------------------------------
+
+
+@router.get("/signatures/{proposal}")
+async def proposed(
+    request: Request, proposal: str, who: Annotated[Signed, Depends(edge.acting("proposal.sign"))]
+) -> Response:
+    """What another person proposed, in words, to be compared and signed."""
+    return await _proposed(request, proposal, who)
+
+
+async def _proposed(request: Request, proposal: str, who: Signed, problem: Problem | None = None) -> Response:
+    service = edge.service(request)
+    async with seen_by(service.engine, who.actor) as connection:
+        waiting = await reading.proposal(connection, proposal)
+    if waiting is None or waiting["signed_at"] is not None:
+        raise HTTPException(404)
+    directory = await service.directory()
+    names = {a.person: a.name for a in directory.appointments}
+    return await page(
+        request,
+        "signature.html",
+        title=translated(request, texts._("Second signature")),
+        who=who,
+        status=problem.status if problem else 200,
+        problem=problem,
+        waiting_for=waiting,
+        proposer=names.get(waiting["person"], waiting["person"]),
+        mine=waiting["person"] == who.actor.person,
+        command=waiting["command"],
+        observer=waiting["action"] == "disposal.carry_out",
+        organisations={o.id: o.name for o in directory.organisations.values()},
+        places={p.id: p.name for p in directory.places.values()},
+    )
+
+
+@router.post("/signatures/{proposal}")
+async def sign(
+    request: Request, proposal: str, who: Annotated[Signed, Depends(edge.acting("proposal.sign"))]
+) -> Response:
+    """Sign, or decline, what another person proposed."""
+    form = await request.form()
+    service = edge.service(request)
+    if forms.value(form, "decision") == "decline":
+        await service.drop(proposal, who.actor)
+        return to("/")
+    body = json.dumps({"proposal": proposal}).encode()
+    given = Given(actor=who.actor, key=forms.key_of(form), body=body)
+    try:
+        done = await service.sign(proposal, given)
+    except CORRECTED as refusal:
+        if isinstance(refusal, NotSeen):
+            raise
+        return await _proposed(request, proposal, who, problem_of(refusal))
+    if done.kit is not None:
+        kits = (await service.ledger.look(who.actor, [done.kit])).kits
+        if done.kit in kits:
+            return to(f"/kits/{done.kit}", **{"for": "task", "done": given.key})
+    return to("/", done=given.key)
+
+
+# The shapes are read once at import, so that a shape which cannot be parsed fails before anybody waits.
+ADAPTERS: Final = {action: TypeAdapter(door.shape) for action, door in BY_ACTION.items()}

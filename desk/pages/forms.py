@@ -1,0 +1,519 @@
+"""From a form to a command: which inputs a command's shape asks for, and how what was sent is read.
+
+A page route reads its form here, builds the plain document of the command and gives it to
+``desk.edge.order_of``, which is as strict for pages as for the API.
+"""
+
+import hashlib
+import json
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime, timedelta
+from types import NoneType, UnionType
+from typing import Any, Final, Literal
+
+from fastapi import Request
+from pydantic import TypeAdapter
+from starlette.datastructures import FormData, UploadFile
+
+from custody import commands as c
+from custody.directory import Directory
+from custody.items import TYPES
+from custody.kit import Kit, Package
+from custody.number import parse_kit_number
+from custody.people import Actor, Function, OrganisationKind
+from custody.permission import permit
+from custody.protocol import Custody
+from custody.refusal import Refused
+from desk import edge, texts
+from desk.doors import Door
+from desk.pages.page import kit_written
+from desk.service import Given
+from retention.keeping import GROUNDS
+
+DIGESTS: Final = frozenset({"digest", "letter", "order"})
+KINDS_OF: Final = {
+    "office": (OrganisationKind.PROSECUTOR,),
+    "zone": (OrganisationKind.POLICE,),
+    "centre": (OrganisationKind.CENTRE,),
+}
+SEALS_NEW: Final = frozenset({"package.seal", "package.reseal"})
+SEALS_ASKED: Final = frozenset({"disposal.carry_out"})
+FIRST_LINES: Final = 3
+# The shape seen on police reports. What its parts mean is not relied on: it warns, and never blocks.
+PV: Final = re.compile(r"[A-Z]{2}\.[0-9A-Z]{2}\.[0-9A-Z]{2}\.[0-9]{6}\s*/\s*[0-9]{4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    value: str
+    label: str
+    group: str = ""
+    translate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """One input of a form. ``kind`` says how it is drawn (``templates/parts/controls.html``)."""
+
+    name: str
+    kind: str
+    label: str
+    hint: str = ""
+    options: tuple[Option, ...] = ()
+    required: bool = True
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What a form is about: packages that were scanned, or a kit, and the directory around them."""
+
+    actor: Actor
+    directory: Directory
+    at: datetime
+    kits: Mapping[str, Kit] = field(default_factory=dict)
+    packages: tuple[tuple[Kit, Package], ...] = ()
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kit(self) -> Kit | None:
+        return next(iter(self.kits.values()), None)
+
+
+# --- which inputs ------------------------------------------------------------------------------------------
+
+
+def controls(door: Door, chosen: Chosen) -> list[Control]:
+    """The inputs of a command, from the fields of its shape."""
+    hints = typing.get_type_hints(door.shape)
+    found = []
+    for each in fields(door.shape):
+        control = _control(door, each.name, hints[each.name], chosen)
+        if control is not None:
+            found.append(control)
+    return found
+
+
+def _control(door: Door, name: str, kind: Any, chosen: Chosen) -> Control | None:
+    kind, optional = _inner(kind)
+    label, hint = texts.FIELDS.get(name, name), texts.HINTS.get(name, "")
+
+    def made(drawn: str, options: Sequence[Option] = (), value: str = "", **more: Any) -> Control:
+        told = {"required": not optional, "hint": hint, **more}
+        return Control(name=name, kind=drawn, label=label, options=tuple(options), value=value, **told)
+
+    if door.action == "event.correct" and name == "digest":
+        return made("hidden", value=chosen.query.get("event", ""))
+    if name in ("kit", "request") and door.action == "request.answer":
+        return made("hidden", value=chosen.query.get("request", "")) if name == "request" else made("text")
+    if name == "kit":
+        return made("hidden", value=chosen.kit.number if chosen.kit else "")
+    if name == "person":
+        return None  # chosen together with the organisation
+    if name in DIGESTS:
+        return made("digest")
+    if typing.get_origin(kind) is Literal:
+        return made("radios", _words(name, typing.get_args(kind), chosen, door))
+    return _by_kind(door, name, kind, chosen, made)
+
+
+def _by_kind(door: Door, name: str, kind: Any, chosen: Chosen, made: Any) -> Control | None:
+    if name in ("first", "second"):
+        return None  # the two packages that were scanned
+    if name == "package":
+        return None
+    by_name = {
+        "signature": "signature",
+        "reason": "reason",
+        "paper": "paper",
+        "into": "new_package" if kind is c.NewPackage else "split",
+        "missing": "radios",
+    }
+    if name in by_name:
+        words = _words("missing", ("true", "false"), chosen, door) if name == "missing" else []
+        return typing.cast(Control, made(by_name[name], words))
+    if kind in (date, datetime):
+        value = _later(chosen.at) if name == "due_at" else ""
+        return typing.cast(Control, made("day" if kind is date else "moment", value=value))
+    options = _listed(door, name, chosen)
+    if options is not None:
+        drawn = {"organisation": "to", "items": "checks", "parts": "checks", "not_found": "checks"}
+        if name == "packages" and door.action == "package.join":
+            return typing.cast(Control, made("checks", options))
+        return typing.cast(Control, made(drawn.get(name, "select"), options))
+    if name == "packages":
+        return typing.cast(Control, made("new_packages" if door.action == "kit.supplement" else "packages"))
+    return typing.cast(Control, made("number" if kind is int else "text"))
+
+
+def _inner(kind: Any) -> tuple[Any, bool]:
+    """A kind without ``| None``, and whether that was there."""
+    if typing.get_origin(kind) in (UnionType, typing.Union):
+        (one,) = (k for k in typing.get_args(kind) if k is not NoneType)
+        return one, True
+    return kind, False
+
+
+def _words(name: str, values: Sequence[str], chosen: Chosen, door: Door) -> list[Option]:
+    known = texts.CHOICES.get(name, {})
+    if name == "ground":
+        allowed = GROUNDS.get(chosen.actor.function, frozenset())
+        values = [v for v in values if v in allowed]
+    if name == "how" and chosen.actor.function is not Function.VICTIM:
+        values = [v for v in values if v != "by_card"]
+    if door.action == "disposal.carry_out":
+        return []
+    return [Option(v, known.get(v, v), translate=True) for v in values]
+
+
+def _listed(door: Door, name: str, chosen: Chosen) -> list[Option] | None:
+    """Options that come from the directory or the kit; None where there are none to choose from."""
+    kit = chosen.kit
+    match name:
+        case "place":
+            return places(chosen)
+        case "organisation":
+            return receivers(chosen)
+        case "office" | "zone" | "centre":
+            kinds = KINDS_OF[name]
+            return [
+                Option(o.id, o.name)
+                for o in sorted(chosen.directory.organisations.values(), key=lambda o: o.name)
+                if o.kind in kinds
+            ]
+        case "request":
+            return [Option(m.request, m.request[:12]) for m in kit.matches] if kit else []
+        case "hold":
+            grounds = texts.CHOICES["ground"]
+            holds = kit.holds.values() if kit else ()
+            return [Option(h.id, grounds.get(h.ground, h.ground), translate=True) for h in holds]
+        case "items":
+            return [Option(str(i.item), f"{i.item}", group=i.type) for i in _items(chosen)]
+        case "not_found":
+            return [Option(str(p.package), str(p.package)) for p in (kit.open_packages if kit else ())]
+        case "packages" if door.action == "package.join":
+            opened = [p for p in (kit.open_packages if kit else ()) if p.state is Custody.OPENED]
+            return [Option(str(p.package), str(p.package)) for p in opened]
+        case _:
+            return None
+
+
+def _items(chosen: Chosen) -> list[Any]:
+    kit = chosen.kit
+    if kit is None:
+        return []
+    left = {p.package for p in kit.open_packages}
+    return [i for i in kit.items.values() if i.package in left]
+
+
+def places(chosen: Chosen) -> list[Option]:
+    """Open places of the person's organisation, those that fit every package that was scanned."""
+    wanted = {package.storage for _, package in chosen.packages}
+    return [
+        Option(p.id, p.name)
+        for p in sorted(chosen.directory.places.values(), key=lambda p: p.name)
+        if p.organisation == chosen.actor.organisation
+        and (p.storage is None or not wanted or wanted == {p.storage})
+    ]
+
+
+def receivers(chosen: Chosen) -> list[Option]:
+    """Whom packages can be offered to: an organisation, or a person of it, grouped by organisation."""
+    found = []
+    hands = {"nurse", "custodian", "coordinator", "officer", "analyst", "registrar"}
+    for o in sorted(
+        chosen.directory.organisations.values(), key=lambda o: (o.id != chosen.actor.organisation, o.name)
+    ):
+        people = sorted(
+            {
+                (a.person, a.name, str(a.function))
+                for a in chosen.directory.appointments
+                if a.organisation == o.id and str(a.function) in hands and a.person != chosen.actor.person
+            },
+            key=lambda a: a[1],
+        )
+        if not people:
+            continue
+        found.append(Option(o.id, texts._("Anybody there"), group=o.name, translate=True))
+        found += [Option(f"{o.id}/{p}", name, group=o.name) for p, name, _ in people]
+    return found
+
+
+def _later(at: datetime) -> str:
+    """The usual due time: four hours on, on the quarter."""
+    due = (at + timedelta(hours=4)).astimezone(edge.CALENDAR)
+    due += timedelta(minutes=-due.minute % 15)
+    return due.strftime("%Y-%m-%dT%H:%M")
+
+
+# --- reading what was sent ---------------------------------------------------------------------------------
+
+
+def value(form: FormData, name: str) -> str | None:
+    """A text field without blanks around it; None for an empty one."""
+    given = form.get(name)
+    return given.strip() or None if isinstance(given, str) else None
+
+
+def key_of(form: FormData) -> str:
+    """The key that the page was made with. Raises Refused."""
+    given = value(form, "key") or ""
+    if not (8 <= len(given) <= 200 and given.isascii() and given.isprintable() and " " not in given):
+        raise Refused("This form lacks its key. Open the page again and send it once more.", field="key")
+    return given
+
+
+def refs_of(values: Sequence[str]) -> list[tuple[str, int]]:
+    """Packages named as ``<kit number>.<package>``, each once. Raises NumberRefused, Refused."""
+    found: dict[tuple[str, int], None] = {}
+    for each in values[:200]:
+        kit, _, package = each.partition(".")
+        if not (package.isascii() and package.isdigit() and 1 <= int(package) <= 99):
+            raise Refused("This is not a package of a kit. Scan its label again.", field="packages")
+        found[(str(parse_kit_number(kit)), int(package))] = None
+    return list(found)
+
+
+def when(form: FormData, name: str) -> str | None:
+    """A local time of a form as an instant with its offset. Raises Refused."""
+    given = value(form, name)
+    if given is None:
+        return None
+    try:
+        local = datetime.fromisoformat(given)
+    except ValueError:
+        raise Refused("This is not a time. Write it as 2026-01-31T22:15.", field=name) from None
+    return (local if local.tzinfo else local.replace(tzinfo=edge.CALENDAR)).isoformat()
+
+
+async def digest(form: FormData, name: str) -> str | None:
+    """The SHA-256 of a file that was chosen, which is not kept; or the digest that was typed."""
+    upload = form.get(f"{name}_file")
+    if isinstance(upload, UploadFile) and upload.filename:
+        content = await upload.read()
+        if content:
+            return hashlib.sha256(content).hexdigest()
+    typed = value(form, name)
+    return typed.replace(" ", "").lower() if typed else None
+
+
+def unusual(form: FormData) -> bool:
+    """Whether the number of a report looks unlike those that are known, and nobody has confirmed it yet."""
+    pv = value(form, "pv")
+    return pv is not None and PV.fullmatch(pv.upper()) is None and value(form, "pv_confirmed") != pv
+
+
+async def paper(form: FormData) -> dict[str, str] | None:
+    found = await digest(form, "paper")
+    at = when(form, "paper_occurred_at")
+    if found is None and at is None:
+        return None
+    if found is None or at is None:
+        raise Refused("For a paper record, give both the paper and when it happened.", field="paper")
+    return {"digest": found, "occurred_at": at}
+
+
+def signature(form: FormData, name: str) -> str:
+    """The digest of what was signed: the name as typed, the strokes as drawn, and for which packages."""
+    typed, drawn = value(form, f"{name}_name"), value(form, f"{name}_drawn")
+    if typed is None:
+        raise Refused("The signature is missing: type the full name.", field=name)
+    signed = {"name": typed, "strokes": drawn or "", "packages": sorted(map(str, form.getlist("p")))}
+    text = json.dumps(signed, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def packages(form: FormData, action: str) -> list[dict[str, Any]]:
+    """The packages of the form with the seal and condition that were seen."""
+    found = []
+    for kit, package in refs_of([str(v) for v in form.getlist("p")]):
+        name = f"{kit}.{package}"
+        entry: dict[str, Any] = {"kit": kit, "package": package}
+        seal = value(form, f"seal:{name}")
+        if seal:
+            entry["seal"] = seal.upper()
+        elif action in SEALS_NEW:
+            raise Refused("Package {package} needs its new seal number.", field="packages", package=package)
+        if value(form, f"condition:{name}") == "broken":
+            entry["condition"] = "broken"
+        found.append(entry)
+    return found
+
+
+async def document(door: Door, form: FormData, chosen: Chosen) -> dict[str, Any]:
+    """The command as plain values, from the fields of its shape."""
+    hints = typing.get_type_hints(door.shape)
+    made: dict[str, Any] = {}
+    for each in fields(door.shape):
+        found = await _read(door, each.name, _inner(hints[each.name])[0], form, chosen)
+        if found is not None:
+            made[each.name] = found
+    return made
+
+
+async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen) -> Any:
+    match name:
+        case "packages" if door.action == "kit.supplement":
+            return new_packages(form, chosen.kit)
+        case "packages" if kind is not tuple[int, ...]:
+            return packages(form, door.action)
+        case "first" | "second":
+            refs = packages(form, door.action)
+            if len(refs) != 2:
+                raise Refused("Scan exactly two packages.", field="packages")
+            return refs[0 if name == "first" else 1]
+        case "organisation" | "person" if "to" in form:
+            organisation, _, person = (value(form, "to") or "").partition("/")
+            return organisation if name == "organisation" else person or None
+        case "paper":
+            return await paper(form)
+        case "signature":
+            return signature(form, name)
+        case "package":
+            return refs_of([str(v) for v in form.getlist("p")])[0][1]
+        case "into":
+            return (
+                split_into(form, chosen)
+                if kind is not c.NewPackage
+                else new_packages(form, chosen.kit, empty=True)[0]
+            )
+        case "missing":
+            return value(form, name) == "true"
+        case "parts":
+            return [str(v) for v in form.getlist(name)]
+    if name in DIGESTS:
+        return await digest(form, name)
+    if kind == tuple[int, ...]:
+        return [int(v) for v in form.getlist(name) if isinstance(v, str) and v.isdigit()]
+    if kind is datetime:
+        return when(form, name)
+    if kind is int:
+        given = value(form, name) or ""
+        return int(given) if given.isascii() and given.isdigit() else None
+    return value(form, name)
+
+
+# --- new packages and their items --------------------------------------------------------------------------
+
+
+def lines(form: Mapping[str, Any] | FormData, start: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The packages of the editor as they stand in the form, to be drawn again; ``start`` where it is new."""
+    count = str(form.get("packages_count", ""))
+    if not count.isdigit():
+        return [dict(s) for s in start]
+    found = []
+    for n in range(1, min(int(count), 30) + 1):
+        per = str(form.get(f"lines-{n}", ""))
+        items = [
+            {"type": str(form.get(f"type-{n}-{i}", "")), "count": str(form.get(f"count-{n}-{i}", ""))}
+            for i in range(1, (min(int(per), 40) if per.isdigit() else FIRST_LINES) + 1)
+        ]
+        found.append(
+            {
+                "kind": str(form.get(f"kind-{n}", "bag")),
+                "storage": str(form.get(f"storage-{n}", "dry")),
+                "seal": str(form.get(f"seal-{n}", "")),
+                "usable_until": str(form.get(f"until-{n}", "")),
+                "items": items,
+            }
+        )
+    return found
+
+
+def new_packages(form: FormData, kit: Kit | None, *, empty: bool = False) -> list[dict[str, Any]]:
+    """New packages with numbered items, from a number for each type; numbers go on after those there are.
+
+    A place of the form where neither an item nor a seal was filled in is no package, unless ``empty``.
+    """
+    package = max(kit.packages, default=0) if kit else 0
+    item = max(kit.items, default=0) if kit else 0
+    made = []
+    for entry in lines(form, ()):
+        seal = entry["seal"].strip().upper()
+        if not (empty or seal or any(x["type"] and x["count"].strip() for x in entry["items"])):
+            continue
+        package += 1
+        items = []
+        for line in entry["items"]:
+            count = line["count"].strip()
+            if not line["type"] or not count:
+                continue
+            if not (count.isascii() and count.isdigit()) or int(count) > 60:
+                raise Refused("A number of items is a whole number up to 60.", field="items")
+            for _ in range(int(count)):
+                item += 1
+                until = entry["usable_until"] if _toxicology(line["type"]) else ""
+                items.append(
+                    {"item": item, "type": line["type"], **({"usable_until": until} if until else {})}
+                )
+        new: dict[str, Any] = {"package": package, "kind": entry["kind"], "storage": entry["storage"]}
+        made.append({**new, "items": items, **({"seal": seal} if seal else {})})
+    return made
+
+
+def _toxicology(type_: str) -> bool:
+    return bool(TYPES.get(type_, {}).get("usable_until"))
+
+
+def split_into(form: FormData, chosen: Chosen) -> list[dict[str, Any]]:
+    """The new packages of a split: each item of the old one goes where its choice says."""
+    kit, package = chosen.packages[0]
+    new = new_packages(form, kit, empty=True)
+    first = max(kit.packages, default=0)
+    for entry in new:
+        entry["items"] = [
+            {
+                "item": i.item,
+                "type": i.type,
+                **({"usable_until": i.usable_until.isoformat()} if i.usable_until else {}),
+            }
+            for i in kit.items_of(package.package)
+            if value(form, f"into-{i.item}") == str(entry["package"] - first)
+        ]
+    return new
+
+
+# --- a command, ready for its door -------------------------------------------------------------------------
+
+
+def given(form: FormData, who: edge.Signed, made: Mapping[str, Any]) -> Given:
+    """Who, the page's key, the state it was decided on, and the exact content."""
+    body = json.dumps(made, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    return Given(actor=who.actor, key=key_of(form), body=body, expected=value(form, "tag"))
+
+
+def order(shape: type[Any], made: Mapping[str, Any]) -> Any:
+    """The command, parsed as strictly as the API's. Raises Refused, ValidationError."""
+    return edge.order_of(TypeAdapter(shape), dict(made))
+
+
+async def chosen_of(
+    request: Request, who: edge.Signed, names: Sequence[str], kit: str | None, *, shown: bool = True
+) -> Chosen:
+    """Look at the packages and the kit that a form is about; what is ``shown`` is on record first."""
+    service = edge.service(request)
+    refs = refs_of(names)
+    numbers = dict.fromkeys([n for n, _ in refs] + ([str(parse_kit_number(kit))] if kit else []))
+    if shown:
+        kits = {n: await service.kit(who.actor, n, "kit.read", "task") for n in numbers}
+    else:
+        seen = await service.ledger.look(who.actor, list(numbers))
+        kits = {n: seen.kit(n) for n in numbers}
+        for each in kits.values():
+            permit("kit.read", who.actor, each)
+    found = []
+    for number, package in refs:
+        if package not in kits[number].packages:
+            raise Refused("Kit {kit} has no package {package}.", kit=kit_written(number), package=package)
+        found.append((kits[number], kits[number].packages[package]))
+    return Chosen(
+        actor=who.actor,
+        directory=await service.directory(),
+        at=await edge.now(request),
+        kits=kits,
+        packages=tuple(found),
+        query=dict(request.query_params),
+    )

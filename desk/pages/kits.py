@@ -1,0 +1,274 @@
+"""One kit: how it stands, who holds what, what happened, what can be done now.
+
+Opening a kit takes a scan, a task or a reason that is given; every opening is on record first.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from custody import reading
+from custody.event import Event
+from custody.kit import Kit
+from custody.ledger import reading as seen_by
+from custody.number import parse_kit_number
+from custody.permission import may
+from custody.protocol import STEPS, Custody, Legal, Trail
+from custody.refusal import Refused
+from desk import edge, texts
+from desk.api.kits import PURPOSES, export
+from desk.edge import Signed
+from desk.pages import forms
+from desk.pages.hands import drawing, stretches
+from desk.pages.page import day, kit_written, language, page, to, translated
+from desk.pages.steps import for_kit, for_packages, packages_on_offer
+from retention.disposal import eligibility
+
+router = APIRouter()
+
+
+@router.get("/kits/{number}")
+async def kit(
+    request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("kit.read"))]
+) -> Response:
+    """The kit as it stands. Without a purpose in the address, the page asks for one."""
+    known = str(parse_kit_number(number))
+    purpose = request.query_params.get("for", "")
+    if purpose not in PURPOSES:
+        title = translated(request, texts._("Why do you open this kit?"))
+        return await page(request, "purpose.html", title=title, who=who, number=known)
+    service = edge.service(request)
+    found = await service.kit(who.actor, known, "kit.read", purpose)
+    trail = await _trail(request, who, found, purpose)
+    at = await edge.now(request)
+    names = {o.id: o.name for o in (await service.directory()).organisations.values()}
+    return await page(
+        request,
+        "kit.html",
+        title=f"{translated(request, texts._('Kit'))} {kit_written(known)}",
+        who=who,
+        kit=found,
+        purpose=purpose,
+        states=_states(request, found, who),
+        steps=for_kit(who.actor, found),
+        package_steps={p.package: for_packages(who.actor, [(found, p)]) for p in found.packages.values()},
+        mine_to_accept=packages_on_offer(who.actor, found),
+        trail=[_told(e, names) for e in reversed(trail)] if trail is not None else None,
+        hands=_hands(request, trail or ()),
+        at=at,
+        staff=found.centre == who.actor.organisation,
+        may_read_choices=may("choices_trail.read", who.actor, found),
+        may_export=may("custody_trail.export", who.actor, found),
+        names=names,
+        item=request.query_params.get("item"),
+    )
+
+
+@router.post("/kits/{number}")
+async def open_for(
+    request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("kit.read"))]
+) -> Response:
+    """A reason was given: open the kit for it."""
+    purpose = forms.value(await request.form(), "purpose") or ""
+    if purpose not in texts.PURPOSES:
+        raise Refused("Say why you open this kit.", field="purpose")
+    return to(f"/kits/{parse_kit_number(number)}", **{"for": purpose})
+
+
+async def _trail(request: Request, who: Signed, kit: Kit, purpose: str) -> list[Event] | None:
+    """The custody trail, for who may read it; None for the others."""
+    if not may("custody_trail.read", who.actor, kit):
+        return None
+    service = edge.service(request)
+    await service.kit(who.actor, kit.number, "custody_trail.read", purpose)
+    async with seen_by(service.engine, who.actor) as connection:
+        return await reading.trail(connection, kit.number, Trail.CUSTODY)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One axis in words; ``tone`` is how it is coloured."""
+
+    axis: str
+    says: str
+    tone: str = ""
+    more: str = ""
+
+
+def _states(request: Request, kit: Kit, who: Signed) -> list[State]:
+    def _(message: str) -> str:
+        return translated(request, message)
+
+    held = Counter(texts.CUSTODY[p.state] for p in kit.packages.values())
+    custody = " · ".join(f"{n} {_(word)}" for word, n in held.items()) or _(texts._("no packages"))
+    states = [
+        State(_(texts._("Packages")), custody),
+        State(
+            _(texts._("Justice")),
+            _(texts.LEGAL[kit.legal]),
+            "accent" if kit.legal is not Legal.UNREPORTED else "",
+        ),
+    ]
+    if kit.centre == who.actor.organisation:
+        more = ""
+        if kit.term is not None and kit.legal is Legal.UNREPORTED and kit.retention != "disposed":
+            more = _(texts._("kept until {day}")).format(day=day(kit.term.end, language(request)))
+        states.append(State(_(texts._("Term")), _(texts.RETENTION[kit.retention]), "", more))
+    return states
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event as a page shows it."""
+
+    type: str
+    number: int
+    digest: str
+    recorded_at: datetime
+    occurred_at: datetime
+    who: str
+    function: str
+    others: tuple[tuple[str, str], ...]
+    finding: bool
+    paper: bool
+    details: tuple[tuple[str, str], ...]
+
+
+def _told(event: Event, names: Mapping[str, str]) -> Told:
+    details: list[tuple[str, str]] = []
+    packages = event.get("packages", ())
+    if packages:
+        numbers = ", ".join(str(p["package"]) for p in packages)
+        details.append((texts._("packages"), numbers))
+    seals = [
+        f"{p['package']}: {p['seal']}" for p in packages if "seal" in p and event.type.endswith("sealed")
+    ]
+    if seals:
+        details.append((texts._("seals"), ", ".join(seals)))
+    seen = [f"{p['package']}: {p['seal_seen']}" for p in packages if "seal_seen" in p]
+    if seen:
+        details.append((texts._("seal seen"), ", ".join(seen)))
+    details += _simple(event, names)
+    return Told(
+        type=event.type,
+        number=event.number,
+        digest=event.digest,
+        recorded_at=event.recorded_at,
+        occurred_at=event.occurred_at,
+        who=str(event.who.get("name", "")),
+        function=str(event.who["function"]),
+        others=tuple((str(w["part"]), str(w.get("name", ""))) for w in event.get("with", ())),
+        finding=STEPS[event.type].finding,
+        paper=event.get("paper") is not None,
+        details=tuple(details),
+    )
+
+
+def _simple(event: Event, names: Mapping[str, str]) -> list[tuple[str, str]]:
+    found = []
+    if place := event.get("place"):
+        found.append((texts._("place"), str(place["name"])))
+    if party := event.get("counterpart"):
+        where = party.get("organisation_name") or names.get(str(party.get("organisation")), "")
+        found.append((texts._("with"), ", ".join(str(x) for x in (party.get("name"), where) if x)))
+    if carrier := event.get("carrier"):
+        found.append((texts._("courier"), ", ".join(str(v) for v in carrier.values())))
+    if link := event.get("link"):
+        found.append((texts._("police report"), f"{link['pv']}, {link['notice']}"))
+    if items := event.get("items"):
+        found.append((texts._("items"), str(len(items))))
+    if labels := event.get("labels"):
+        found.append((texts._("labels"), str(len(labels))))
+    if reason := event.get("reason"):
+        found.append((texts._("reason"), str(reason)))
+    if cites := event.get("cites"):
+        found.append((texts._("about"), ", ".join(str(c)[:12] for c in cites)))
+    return found
+
+
+def _hands(request: Request, trail: Sequence[Event]) -> Any:
+    words = {
+        "title": translated(request, texts._("Who held each package, in order")),
+        "package": translated(request, texts._("P")),
+        "way": translated(request, texts._("on the way")),
+    }
+    return drawing(stretches(trail), words)
+
+
+@router.get("/kits/{number}/choices")
+async def choices(
+    request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("choices_trail.read"))]
+) -> Response:
+    """The choices trail: for the kit's own centre alone, and apart from what goes to court."""
+    service = edge.service(request)
+    found = await service.kit(who.actor, str(parse_kit_number(number)), "choices_trail.read", "task")
+    async with seen_by(service.engine, who.actor) as connection:
+        events = await reading.trail(connection, found.number, Trail.CHOICES)
+    return await page(
+        request,
+        "choices.html",
+        title=translated(request, texts._("Choices trail")),
+        who=who,
+        kit=found,
+        trail=[_told(e, {}) for e in reversed(events)],
+    )
+
+
+@router.get("/kits/{number}/disposal")
+async def disposal(
+    request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("kit.read"))]
+) -> Response:
+    """Every condition of a disposal, met or not, and the next step."""
+    service = edge.service(request)
+    found = await service.kit(who.actor, str(parse_kit_number(number)), "choices_trail.read", "task")
+    async with seen_by(service.engine, who.actor) as connection:
+        open_ = len(await reading.open_requests(connection, found.centre))
+    conditions = eligibility(found, await edge.now(request), open_)
+    names = {a.person: a.name for a in (await service.directory()).appointments}
+    actions = [
+        a
+        for a in ("disposal.propose", "disposal.approve", "disposal.carry_out", "disposal.withdraw")
+        if may(a, who.actor, found) and _fits(a, found, who)
+    ]
+    return await page(
+        request,
+        "disposal.html",
+        title=translated(request, texts._("Disposal")),
+        who=who,
+        kit=found,
+        conditions=conditions,
+        all_met=all(c.met for c in conditions),
+        actions=actions,
+        names=names,
+        not_open=[p for p in found.packages.values() if p.state is Custody.LOST],
+    )
+
+
+def _fits(action: str, kit: Kit, who: Signed) -> bool:
+    state = str(kit.retention)
+    match action:
+        case "disposal.propose":
+            return state == "expired"
+        case "disposal.approve":
+            return state == "proposed"
+        case "disposal.carry_out":
+            approved = kit.disposal.approved_by if kit.disposal else None
+            return state == "approved" and approved != who.actor.person
+        case _:
+            return state in ("proposed", "approved")
+
+
+@router.post("/kits/{number}/bundle")
+async def bundle(
+    request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("custody_trail.export"))]
+) -> Response:
+    """The custody trail with its proofs as a file, for a purpose that is given."""
+    purpose = forms.value(await request.form(), "purpose") or ""
+    if purpose not in texts.EXPORT_PURPOSES:
+        raise Refused("Say what the file is for.", field="purpose")
+    return await export(request, number, who, purpose)

@@ -1,0 +1,329 @@
+"""How every page is made: language, words, times, receipts, and what is shown when something does not go."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import lru_cache, partial
+from gettext import NullTranslations
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from babel import Locale
+from babel.dates import format_date, format_datetime
+from babel.support import Translations
+from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+from sqlalchemy import text
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from custody import reading
+from custody.ledger import reading as seen_by
+from custody.number import KitNumber, written
+from custody.people import Actor, Function
+from custody.permission import PERMISSIONS
+from desk import edge, texts
+from desk.problems import Problem
+
+HERE: Final = Path(__file__).parent.parent
+TRANSLATIONS: Final = HERE / "translations"
+STATIC: Final = HERE / "static"
+ADVICE: Final[Mapping[int, tuple[str, ...]]] = {
+    401: (texts._("Sign in, then open the page again."),),
+    403: (
+        texts._("Check in which function you are signed in."),
+        texts._("If a form was refused: open its page again and send it once more."),
+    ),
+    404: (
+        texts._("Check the number, or scan the label again."),
+        texts._("If you expect to see this kit, ask who holds it to hand it over to you."),
+    ),
+    409: (texts._("Open the kit again and look at how it stands now, then decide."),),
+    412: (texts._("Open the kit again and look at how it stands now, then decide."),),
+    413: (texts._("Choose a smaller file, or type the digest of the document."),),
+    422: (texts._("Go back, correct what is named above, and send it again."),),
+    429: (texts._("Wait a little, then try again."),),
+}
+USUAL_ADVICE: Final = (
+    texts._("Try again in a moment. Sending the same form again records nothing twice."),
+    texts._("If it lasts, use the paper form, and enter it afterwards as recorded on paper."),
+)
+
+
+# --- language and words -----------------------------------------------------------------------------------
+
+
+def languages() -> list[str]:
+    """The languages there is a catalogue for; English stands in the code."""
+    found = (path.parent.parent.name for path in TRANSLATIONS.glob("*/LC_MESSAGES/messages.mo"))
+    return sorted({"en", *found})
+
+
+def language(request: Request) -> str:
+    """The reader's language: the cookie's, or the browser's, among those there are."""
+    wanted = [request.cookies.get("language", "")]
+    for entry in request.headers.get("accept-language", "")[:200].split(","):
+        wanted.append(entry.split(";")[0].strip().lower()[:2])
+    known = languages()
+    return next((each for each in wanted if each in known), "en")
+
+
+def moment(at: datetime, lang: str = "en") -> str:
+    """A time as people at the centre read it, in their calendar."""
+    return format_datetime(at.astimezone(edge.CALENDAR), "d MMM y, HH:mm", locale=Locale.parse(lang))
+
+
+def day(on: date, lang: str = "en") -> str:
+    return format_date(on, "d MMMM y", locale=Locale.parse(lang))
+
+
+def kit_written(number: str) -> str:
+    return written(KitNumber(number))
+
+
+@lru_cache(maxsize=64)
+def _version(name: str, changed: float) -> str:
+    return sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+
+
+def static(name: str) -> str:
+    """The address of a static file; its content is in the address, so that a new one is fetched at once."""
+    path = STATIC / name
+    return f"/static/{name}?v={_version(name, path.stat().st_mtime)}" if path.exists() else f"/static/{name}"
+
+
+@pass_context
+def _csrf(context: Context) -> Markup:
+    return Markup('<input type="hidden" name="{}" value="{}">').format(edge.FORM_TOKEN, context["form_token"])
+
+
+@pass_context
+def _once(context: Context) -> Markup:
+    """The form token, and a key made now: sent twice, the form finds its first receipt."""
+    return _csrf(context) + Markup('<input type="hidden" name="key" value="{}">').format(new_key())
+
+
+def _word(known: NullTranslations, table: Mapping[str, str], key: object) -> str:
+    word = table.get(str(key))
+    return known.gettext(word) if word else str(key).replace("_", " ")
+
+
+@lru_cache(maxsize=8)
+def _catalogue(lang: str) -> NullTranslations:
+    return NullTranslations() if lang == "en" else Translations.load(str(TRANSLATIONS), [lang])
+
+
+@lru_cache(maxsize=8)
+def _environment(lang: str) -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    known = _catalogue(lang)
+    made.install_gettext_translations(known, newstyle=True)  # type: ignore[attr-defined]  # the extension's
+    made.filters["kit"] = kit_written
+    made.globals.update(
+        static=static,
+        csrf=_csrf,
+        once=_once,
+        word=partial(_word, known),
+        says=lambda problem: problem.says(known.gettext),
+        moment=lambda at: moment(at, lang),
+        day=lambda on: day(on, lang),
+        lang=lang,
+        FUNCTIONS=texts.FUNCTIONS,
+        CUSTODY=texts.CUSTODY,
+        LEGAL=texts.LEGAL,
+        RETENTION=texts.RETENTION,
+        STORAGE=texts.STORAGE,
+        KINDS=texts.KINDS,
+        ITEMS=texts.ITEMS,
+        EVENTS=texts.EVENTS,
+        ACTIONS=texts.ACTIONS,
+        EXPLAINED=texts.EXPLAINED,
+        FIELDS=texts.FIELDS,
+        HINTS=texts.HINTS,
+        CHOICES=texts.CHOICES,
+        PURPOSES=texts.PURPOSES,
+        READ_FOR=texts.READ_FOR,
+        EXPORT_PURPOSES=texts.EXPORT_PURPOSES,
+    )
+    return made
+
+
+def translated(request: Request, message: str) -> str:
+    """A message in the reader's language."""
+    return _catalogue(language(request)).gettext(message)
+
+
+# --- a page -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    href: str
+    label: str
+    current: bool
+
+
+def _navigation(request: Request, actor: Actor | None) -> list[Entry]:
+    if actor is None or actor.function is Function.VICTIM:
+        return []
+    f = actor.function
+    known = [
+        ("/", texts._("Worklist"), True),
+        ("/scan", texts._("Scan"), f in PERMISSIONS["handover.accept"]),
+        ("/register", texts._("Register"), f in PERMISSIONS["kit.register"]),
+        ("/outage", texts._("Outage"), f in PERMISSIONS["numbers.reserve"]),
+        ("/ask", texts._("Ask for evidence"), f in PERMISSIONS["request.send"]),
+        ("/readings", texts._("Readings"), f in PERMISSIONS["reads.read"]),
+        ("/log", texts._("Log"), True),
+    ]
+    here = request.url.path
+    return [Entry(h, translated(request, label), here == h) for h, label, shown in known if shown]
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    until: datetime
+
+
+async def page(
+    request: Request,
+    template: str,
+    *,
+    title: str,
+    who: edge.Signed | None = None,
+    status: int = 200,
+    problem: Problem | None = None,
+    **values: Any,
+) -> HTMLResponse:
+    """A page. What was recorded a moment ago (``?done=``) is read back from the events."""
+    receipts, waited = await _just_done(request, who)
+    actor = who.actor if who and who.actor.function is not Function.VICTIM else None
+    context = {
+        "title": title,
+        "actor": actor,
+        "demo": edge.settings(request).demo,
+        "form_token": (who.csrf or "") if who else "",
+        "navigation": _navigation(request, actor),
+        "receipts": receipts,
+        "waiting": waited,
+        "problem": problem,
+        "faults": faults_of(request, problem) if problem else [],
+        "texts": texts,
+        **values,
+    }
+    body = _environment(language(request)).get_template(template).render(context)
+    return HTMLResponse(body, status_code=status)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A receipt with its trail in words."""
+
+    type: str
+    trail_words: str
+    number: int
+    recorded_at: datetime
+    digest: str
+
+
+_RECEIPTS: Final = text(
+    "SELECT subject, number, encode(digest, 'hex') AS digest, recorded_at, type"
+    " FROM custody.receipts(:author, :key)"
+)
+
+
+async def _just_done(request: Request, who: edge.Signed | None) -> tuple[list[Shown], Waited | None]:
+    key, proposal = request.query_params.get("done"), request.query_params.get("waiting")
+    if who is None or who.actor.function is Function.VICTIM or not (key or proposal):
+        return [], None
+    async with seen_by(edge.service(request).engine, who.actor) as connection:
+        rows = await connection.execute(_RECEIPTS, {"author": who.actor.author, "key": key or ""})
+        receipts = [
+            Shown(r.type, trail_words(request, r.subject), r.number, r.recorded_at, r.digest) for r in rows
+        ]
+        waiting = await reading.proposal(connection, proposal) if proposal else None
+    return receipts, Waited(waiting["until"]) if waiting and waiting["signed_at"] is None else None
+
+
+def trail_words(request: Request, subject: str) -> str:
+    """A trail as people call it."""
+    kind, _, rest = subject.partition(":")
+    if kind == "custody":
+        return translated(request, texts._("custody trail of {kit}")).format(kit=kit_written(rest))
+    if kind == "choices":
+        return translated(request, texts._("choices trail of {kit}")).format(kit=kit_written(rest))
+    known = {
+        "organisation": texts._("trail of the organisation"),
+        "place": texts._("trail of the place"),
+        "request": texts._("trail of the request"),
+    }
+    return translated(request, known.get(kind, texts._("trail")))
+
+
+def new_key() -> str:
+    """A name for one act: 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+def to(path: str, **query: str) -> RedirectResponse:
+    """Go to another page after a form (303)."""
+    return RedirectResponse(path + (f"?{urlencode(query)}" if query else ""), status_code=303)
+
+
+def inside(address: str | None) -> str:
+    """Where to go on after signing in: a path of this service, never another site's address."""
+    if not address or not address.startswith("/") or address.startswith(("//", "/\\")) or "\n" in address:
+        return "/"
+    return address[:500]
+
+
+# --- when something does not go ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    label: str
+    message: str
+
+
+def faults_of(request: Request, problem: Problem) -> list[Fault]:
+    """Single inputs that are wrong, unless the sentence says so already."""
+    found = []
+    said = problem.says(str)
+    for fault in problem.faults:
+        if fault.message == said:
+            continue
+        name = next((p for p in reversed(fault.field.split(".")) if not p.isdigit()), "")
+        label = texts.FIELDS.get(name, "")
+        found.append(Fault(translated(request, label) if label else "", fault.message))
+    return found
+
+
+async def problem_page(request: Request, problem: Problem) -> Response:
+    """A problem for people who read pages; nobody signed in is shown the way to sign in."""
+    if problem.kind == "not-signed-in" and request.method in edge.SAFE:
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        if request.url.path.startswith("/v"):
+            return RedirectResponse("/v", status_code=303)
+        return RedirectResponse(f"/sign-in?next={quote(path, safe='')}", status_code=303)
+    return await page(
+        request,
+        "problem.html",
+        title=translated(request, problem.title),
+        status=problem.status,
+        shown=problem,
+        advice=ADVICE.get(problem.status, USUAL_ADVICE),
+        faults=faults_of(request, problem),
+        who=getattr(request.state, "signed", None),
+    )

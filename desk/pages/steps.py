@@ -1,0 +1,256 @@
+"""Which steps a page offers: those that the table of permissions and the protocol both allow now.
+
+Only an offer. Whether a step is taken is decided by the rules when its form is sent, and by the database.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from custody.kit import Kit, Package
+from custody.people import Actor
+from custody.permission import may
+from custody.protocol import STEPS, Custody, Legal, Retention
+
+# The event that each action records first: its row of the protocol says from which states it may start.
+RECORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "handover.accept": ("handover.accepted",),
+    "handover.offer": ("handover.offered",),
+    "package.store": ("package.stored", "package.moved"),
+    "seal.check": ("seal.checked",),
+    "package.seal": ("package.sealed",),
+    "package.take": ("package.taken",),
+    "handover.carry": ("handover.carried",),
+    "handover.record_acceptance": ("handover.acceptance_recorded",),
+    "handover.refuse": ("handover.refused",),
+    "handover.cancel": ("handover.cancelled",),
+    "handover.receive_back": ("handover.received_back",),
+    "package.open": ("package.opened",),
+    "package.reseal": ("package.resealed",),
+    "package.deposit": ("package.deposited",),
+    "package.return": ("package.returned",),
+    "package.find": ("package.found", "package.found_elsewhere"),
+    "package.lose": ("package.lost",),
+    "package.split": ("package.split",),
+    "package.void": ("package.voided",),
+    "package.join": ("package.joined",),
+    "incident.open": ("incident.touched",),
+    "labels.swapped": ("labels.swapped",),
+    "item.finding": ("item.found_missing",),
+    "kit.supplement": ("package.packed",),
+    "labels.print": ("labels.printed",),
+    "report.declare": ("report.declared",),
+    "report.withdraw": ("report.withdrawn",),
+    "withdrawal.wish": ("withdrawal.wished",),
+    "order.enter": ("order.entered",),
+    "order.confirm": ("order.confirmed",),
+    "kit.link": ("kit.linked", "kit.linked_by_order"),
+    "link.move": ("link.moved",),
+    "link.error": ("link.in_error", "order_link.in_error"),
+    "link.end": ("link.ended",),
+    "release.error": ("release.in_error",),
+    "term.extend": ("term.extended",),
+    "term.correct": ("term.corrected",),
+    "hold.place": ("hold.placed",),
+    "hold.lift": ("hold.lifted",),
+    "notice.attempt": ("notice.attempted",),
+    "destruction.ask": ("destruction.requested",),
+    "destruction.confirm": ("destruction.confirmed",),
+    "destruction.take_back": ("destruction.taken_back",),
+    "disposal.propose": ("disposal.proposed",),
+    "disposal.approve": ("disposal.approved",),
+    "disposal.withdraw": ("disposal.withdrawn",),
+    "disposal.carry_out": ("disposal.carried_out",),
+}
+
+# Steps on packages that are taken after scanning them, the usual ones first.
+WITH_PACKAGES: Final = (
+    "handover.accept",
+    "handover.offer",
+    "package.store",
+    "seal.check",
+    "package.seal",
+    "package.take",
+    "handover.carry",
+    "handover.record_acceptance",
+    "handover.refuse",
+    "handover.cancel",
+    "handover.receive_back",
+    "package.open",
+    "package.reseal",
+    "package.deposit",
+    "package.return",
+    "package.find",
+    "package.lose",
+    "package.void",
+    "incident.open",
+)
+USUAL: Final = frozenset({"handover.accept", "handover.offer", "package.store", "seal.check", "package.seal"})
+ONE_PACKAGE: Final = ("package.split",)
+TWO_PACKAGES: Final = ("labels.swapped",)
+
+# Steps on the kit as a whole, in the order of its way.
+WITH_KIT: Final = (
+    "labels.print",
+    "report.declare",
+    "kit.link",
+    "term.extend",
+    "notice.attempt",
+    "hold.place",
+    "hold.lift",
+    "order.enter",
+    "order.confirm",
+    "kit.supplement",
+    "item.finding",
+    "package.join",
+    "report.withdraw",
+    "withdrawal.wish",
+    "link.move",
+    "link.end",
+    "link.error",
+    "release.error",
+    "term.correct",
+    "destruction.ask",
+    "destruction.confirm",
+    "destruction.take_back",
+    "disposal.propose",
+    "disposal.approve",
+    "disposal.withdraw",
+)
+FIRST_OF_KIT: Final = frozenset(
+    {"labels.print", "report.declare", "kit.link", "term.extend", "notice.attempt"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A step that a page offers: its action and where its form is."""
+
+    action: str
+    href: str
+    usual: bool = False
+
+
+def ref(kit: Kit, package: Package) -> str:
+    """A package in an address or a form: ``<kit number>.<package>``."""
+    return f"{kit.number}.{package.package}"
+
+
+def possible(action: str, kit: Kit, package: Package | None = None) -> bool:
+    """Whether the protocol lets the step start from how the kit, and the package, stand."""
+    return any(_starts(type_, kit, package) for type_ in RECORDS[action])
+
+
+def _starts(type_: str, kit: Kit, package: Package | None) -> bool:
+    step = STEPS[type_]
+    if package is not None and step.custody and package.state not in step.custody:
+        return False
+    if step.legal and kit.legal not in step.legal:
+        return False
+    return not step.retention or kit.retention in step.retention
+
+
+def for_packages(actor: Actor, chosen: Sequence[tuple[Kit, Package]]) -> list[Offered]:
+    """The steps that may be taken with all of these packages together."""
+    if not chosen:
+        return []
+    query = "&".join(f"p={ref(kit, package)}" for kit, package in chosen)
+    actions: Iterable[str] = WITH_PACKAGES
+    if len(chosen) == 1:
+        actions = (*WITH_PACKAGES, *ONE_PACKAGE)
+    if len(chosen) == 2:
+        actions = (*WITH_PACKAGES, *TWO_PACKAGES)
+    found = []
+    for action in actions:
+        allowed = all(
+            may(action, actor, kit, package)
+            and possible(action, kit, package)
+            and _makes_sense(action, kit, package)
+            for kit, package in chosen
+        )
+        if allowed:
+            found.append(Offered(action, f"/do/{action}?{query}", action in USUAL))
+    return found
+
+
+def _makes_sense(action: str, kit: Kit, package: Package) -> bool:
+    """What neither table says, and would only be refused."""
+    outside = package.holder is not None and package.holder.person is None
+    at_home = package.holder is not None and package.holder.organisation == kit.centre
+    match action:
+        case "handover.receive_back":
+            return not at_home
+        case "package.void":
+            return not kit.items_of(package.package)
+        case "package.split":
+            return bool(kit.items_of(package.package))
+        case "package.reseal":
+            return package.state is Custody.OPENED or package.seal_broken
+        case "package.find":
+            return package.state is Custody.LOST or package.place is not None
+        case "incident.open":
+            return package.place is not None
+        case "handover.offer":
+            return not package.seal_broken and not outside
+        case _:
+            return True
+
+
+def for_kit(actor: Actor, kit: Kit) -> list[Offered]:
+    """The steps that may be taken with the kit as a whole."""
+    return [
+        Offered(action, _address(action, kit), action in FIRST_OF_KIT and _first(action, kit))
+        for action in WITH_KIT
+        if may(action, actor, kit) and possible(action, kit) and _ready(action, kit, actor)
+    ]
+
+
+def _first(action: str, kit: Kit) -> bool:
+    """Printing labels comes first only while a package has none."""
+    return action != "labels.print" or any(f"P{p.package:02}" not in kit.labels for p in kit.open_packages)
+
+
+def _address(action: str, kit: Kit) -> str:
+    if action == "labels.print":
+        return f"/kits/{kit.number}/labels"
+    if action in ("disposal.propose", "disposal.approve"):
+        return f"/kits/{kit.number}/disposal"
+    return f"/do/{action}?kit={kit.number}"
+
+
+def _ready(action: str, kit: Kit, actor: Actor) -> bool:
+    """What the axes do not say: whether there is anything for this step to work on."""
+    order_waits = kit.order is not None and not kit.order.confirmed
+    confirmed = kit.order is not None and kit.order.confirmed
+    match action:
+        case "order.enter":
+            return kit.order is None
+        case "order.confirm":
+            return order_waits and kit.order is not None and kit.order.entered_by != actor.person
+        case "kit.link":
+            return (kit.legal is Legal.DECLARED and bool(kit.matches)) or confirmed
+        case "hold.lift":
+            return bool(kit.holds)
+        case "destruction.ask":
+            return kit.destruction is None
+        case "destruction.confirm":
+            return kit.destruction is not None and kit.destruction.until is None
+        case "destruction.take_back":
+            return kit.destruction is not None
+        case "disposal.propose":
+            return kit.retention is Retention.EXPIRED
+        case "item.finding":
+            return bool(kit.items)
+        case "package.join":
+            return sum(p.state is Custody.OPENED for p in kit.open_packages) > 1
+        case _:
+            return True
+
+
+def packages_on_offer(actor: Actor, kit: Kit) -> list[Package]:
+    """Packages of the kit that wait for this person to accept them."""
+    return [
+        p
+        for p in kit.open_packages
+        if p.state is Custody.IN_TRANSIT and may("handover.accept", actor, kit, p)
+    ]

@@ -1,0 +1,311 @@
+"""The victim's page: a code from the card and a second number open it; it says kindly how things stand.
+
+Protective wishes take effect at once; the others ask the centre, where two people confirm them. A visit is
+an access record, not an event of the custody trail. Words, status and cost are the same for a code that
+nobody has, a stopped card and a wrong second number.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request
+from sqlalchemy import text
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from custody import card as cards
+from custody import commands as c
+from custody.kit import Kit
+from custody.permission import may
+from custody.protocol import Legal, Retention
+from custody.refusal import Refused
+from desk import edge, texts
+from desk import session as sessions
+from desk.doors import BY_ACTION
+from desk.edge import Signed
+from desk.pages import forms
+from desk.pages.page import day, language, moment, page, to, translated
+from desk.pages.steps import possible
+from desk.problems import Problem, problem_of
+from desk.session import Kind, Purpose
+
+router = APIRouter()
+
+_FIND: Final = text("SELECT kit, secret_hash FROM custody.find_card(:code_hash)")
+LEAVE_TO: Final = "https://www.meteo.be/"
+WRONG: Final = texts._("Code and number do not belong together. Please compare both and try again.")
+
+
+class NotTogether(Refused):
+    """A code that nobody has, a stopped card, or a wrong second number: one sentence for all three."""
+
+    def __init__(self) -> None:
+        super().__init__(WRONG)
+
+
+@router.get("/v", dependencies=[Depends(edge.openly("whoever has a card comes here"))])
+async def ask(request: Request) -> Response:
+    """Where the card's code and the second number are typed."""
+    return await _ask(request)
+
+
+async def _ask(request: Request, problem: Problem | None = None) -> Response:
+    return await page(
+        request,
+        "victim_enter.html",
+        title=translated(request, texts._("Your page")),
+        status=problem.status if problem else 200,
+        problem=problem,
+    )
+
+
+@router.post("/v", dependencies=[Depends(edge.openly("the card and the second number are what opens it"))])
+async def enter(request: Request) -> Response:
+    """Open the page of the card's own kit."""
+    await edge.check_form(request, None)
+    form = await request.form()
+    try:
+        code = cards.parse_code(forms.value(form, "code") or "")
+        secret = cards.parse_secret(forms.value(form, "secret") or "")
+        kit = await _kit_of(request, code, secret)
+    except (cards.CardRefused, NotTogether, sessions.TooManyAttempts) as refusal:
+        return await _ask(request, problem_of(refusal))
+    async with edge.service(request).engine.begin() as connection:
+        name = sessions.cookie_name(https=edge.over_https(request))
+        value = await sessions.open_card_session(connection, kit=kit, replaces=request.cookies.get(name))
+    answer = to("/v/kit")
+    answer.headers["set-cookie"] = sessions.session_cookie(
+        value, kind=Kind.CARD, https=edge.over_https(request)
+    )
+    return answer
+
+
+async def _kit_of(request: Request, code: cards.CardCode, secret: cards.SecondSecret) -> str:
+    """The kit of this card. Counted before it is tried; an unknown code costs what a known one costs."""
+    engine = edge.service(request).engine
+    address = request.client.host if request.client else "unknown"
+    code_hash = cards.code_hash(code)
+    await sessions.count_attempt(engine, Purpose.CARD_CODE, address)
+    await sessions.count_attempt(engine, Purpose.CARD_SECRET, code_hash.hex())
+    async with engine.connect() as connection:
+        found = (await connection.execute(_FIND, {"code_hash": code_hash})).one_or_none()
+    if found is None:
+        await run_in_threadpool(cards.no_such_secret, secret)
+        raise NotTogether
+    if not await run_in_threadpool(cards.secret_matches, secret, found.secret_hash):
+        raise NotTogether
+    async with engine.begin() as connection:
+        await sessions.forgive(connection, Purpose.CARD_CODE, address)
+        await sessions.forgive(connection, Purpose.CARD_SECRET, code_hash.hex())
+    return str(found.kit)
+
+
+@router.get("/v/leave", dependencies=[Depends(edge.openly("leaving must always work"))])
+async def leave(request: Request) -> Response:
+    """Close the page at once and go to the weather."""
+    name = sessions.cookie_name(https=edge.over_https(request))
+    async with edge.service(request).engine.begin() as connection:
+        found = await sessions.find_session(connection, request.cookies.get(name))
+        if found is not None and found.kind is Kind.CARD:
+            await sessions.close_session(connection, request.cookies.get(name))
+    answer = RedirectResponse(LEAVE_TO, status_code=303)
+    answer.headers["referrer-policy"] = "no-referrer"
+    if found is None or found.kind is Kind.CARD:
+        answer.headers["set-cookie"] = sessions.no_cookie(https=edge.over_https(request))
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Something that can be asked for here."""
+
+    action: str
+    title: str
+    says: str
+    button: str
+    gentle: bool = True
+
+
+WISHES: Final = (
+    Wish(
+        "report.declare",
+        texts._("I want to report"),
+        texts._(
+            "The centre is told that you decided to report. From then on nothing can be destroyed. You can"
+            " still change your mind together with the centre, until the police have the file."
+        ),
+        texts._("I want to report"),
+    ),
+    Wish(
+        "term.extend",
+        texts._("Keep it longer"),
+        texts._("You get more time to decide. You do not have to say why."),
+        texts._("Keep it longer"),
+    ),
+    Wish(
+        "hold.place",
+        texts._("Keep it safe for now"),
+        texts._(
+            "Nothing is destroyed until you and the centre have spoken. Use this also if somebody puts you"
+            " under pressure."
+        ),
+        texts._("Keep it safe for now"),
+    ),
+    Wish(
+        "destruction.take_back",
+        texts._("I changed my mind: keep it"),
+        texts._("Your wish to have it destroyed is taken back."),
+        texts._("Keep it"),
+    ),
+    Wish(
+        "withdrawal.wish",
+        texts._("I no longer want to go on with the report"),
+        texts._(
+            "The centre records your wish and passes it on. The prosecutor's office decides about the file."
+        ),
+        texts._("Record my wish"),
+        gentle=False,
+    ),
+    Wish(
+        "destruction.ask",
+        texts._("Have it destroyed"),
+        texts._(
+            "The centre first speaks with you. Then there is a time in which you can change your mind."
+            " Nothing happens before that."
+        ),
+        texts._("Ask for it"),
+        gentle=False,
+    ),
+)
+
+
+@router.get("/v/kit")
+async def own(request: Request, who: Annotated[Signed, Depends(edge.acting("own_kit.read"))]) -> Response:
+    """How things stand, and what can be asked for."""
+    kit = await edge.service(request).kit(who.actor, who.actor.card or "", "own_kit.read", "own_page")
+    return await _own(request, who, kit)
+
+
+async def _own(request: Request, who: Signed, kit: Kit, problem: Problem | None = None) -> Response:
+    return await page(
+        request,
+        "victim.html",
+        title=translated(request, texts._("Your page")),
+        who=who,
+        status=problem.status if problem else 200,
+        problem=problem,
+        says=_says(request, kit),
+        more=_more(request, kit),
+        wishes=[w for w in WISHES if _open(w.action, kit, who)],
+        recorded=await _recorded(request, who),
+    )
+
+
+async def _recorded(request: Request, who: Signed) -> datetime | None:
+    """When the wish that was just sent was recorded, read back from the event itself."""
+    key = request.query_params.get("done")
+    if not key:
+        return None
+    query = text("SELECT recorded_at FROM custody.receipts(:author, :key) LIMIT 1")
+    async with edge.service(request).engine.connect() as connection:
+        found: datetime | None = await connection.scalar(query, {"author": who.actor.author, "key": key})
+    return found
+
+
+def _open(action: str, kit: Kit, who: Signed) -> bool:
+    if not may(action, who.actor, kit) or not possible(action, kit):
+        return False
+    match action:
+        case "destruction.ask":
+            return kit.destruction is None
+        case "destruction.take_back":
+            return kit.destruction is not None
+        case "hold.place":
+            return kit.retention is not Retention.DISPOSED and all(
+                h.ground != "safety" for h in kit.holds.values()
+            )
+        case "term.extend":
+            return kit.retention is not Retention.DISPOSED
+        case _:
+            return True
+
+
+def _says(request: Request, kit: Kit) -> str:
+    """How things stand, in one kind sentence."""
+    lang = language(request)
+
+    def _(message: str, on: Any = None) -> str:
+        told = translated(request, message)
+        return told.format(day=day(on, lang)) if on is not None else told
+
+    local = edge.CALENDAR
+    if kit.legal is Legal.RELEASED and kit.released_at:
+        return _(texts._("With justice since {day}."), kit.released_at.astimezone(local).date())
+    if kit.legal is Legal.LINKED and kit.linked_at:
+        return _(
+            texts._(
+                "Linked to your report since {day}. It is kept at the centre until the police take it over."
+            ),
+            kit.linked_at.astimezone(local).date(),
+        )
+    if kit.legal is Legal.DECLARED and kit.reported_at:
+        return _(
+            texts._("You decided to report on {day}. It is kept; nothing can be destroyed."),
+            kit.reported_at.astimezone(local).date(),
+        )
+    if kit.retention is Retention.DISPOSED and kit.disposed_at:
+        return _(texts._("It is no longer kept since {day}."), kit.disposed_at.astimezone(local).date())
+    if kit.term is not None and kit.retention in (Retention.RUNNING, Retention.NOTICE_DUE):
+        return _(texts._("Kept for you until {day}."), kit.term.end)
+    return _(
+        texts._("The agreed time is over. It is still kept for now, and you may still ask for more time.")
+    )
+
+
+def _more(request: Request, kit: Kit) -> list[str]:
+    """What else is good to know."""
+    lang = language(request)
+    told = []
+    if any(h.ground == "safety" for h in kit.holds.values()):
+        told.append(translated(request, texts._("You asked to keep it safe. Nothing is destroyed.")))
+    if kit.retention is Retention.NOTICE_DUE:
+        told.append(
+            translated(request, texts._("The agreed time is coming to its end. You may ask for more time."))
+        )
+    if kit.destruction is not None and kit.destruction.until is None:
+        told.append(
+            translated(
+                request, texts._("You asked to have it destroyed. The centre will speak with you first.")
+            )
+        )
+    if kit.destruction is not None and kit.destruction.until is not None:
+        says = texts._("You asked to have it destroyed. You can change your mind until {moment}.")
+        told.append(translated(request, says).format(moment=moment(kit.destruction.until, lang)))
+    return told
+
+
+@router.post("/v/kit")
+async def wish(request: Request, who: Annotated[Signed, Depends(edge.acting("own_kit.read"))]) -> Response:
+    """Record a wish; what it takes is decided by the same rules as for everybody."""
+    form = await request.form()
+    action = forms.value(form, "wish") or ""
+    number = who.actor.card or ""
+    known = next((w for w in WISHES if w.action == action), None)
+    try:
+        if known is None or forms.value(form, "sure") != "yes":
+            raise Refused("Please tick that you are sure.", field="sure")
+        made: dict[str, Any] = {"kit": number, "how": "by_card"}
+        if action == "hold.place":
+            made = {"kit": number, "ground": "safety", "reason": "asked for by card"}
+        door = BY_ACTION[action]
+        order: Any = forms.order(door.shape, made)
+        await edge.service(request).carry_out(door, order, forms.given(form, who, made))
+    except Refused as refusal:
+        kit = await edge.service(request).kit(who.actor, number, "own_kit.read", "own_page")
+        return await _own(request, who, kit, problem_of(refusal))
+    return to("/v/kit", done=forms.key_of(form))
+
+
+# Every wish is a command like any other.
+assert all(BY_ACTION[w.action].shape in vars(c).values() for w in WISHES)

@@ -1,0 +1,294 @@
+"""The first page: what waits for the person who is signed in, each with its one next step."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from custody import access, reading
+from custody.kit import Kit
+from custody.ledger import reading as seen_by
+from custody.people import STAFF, Actor, Function
+from custody.permission import PERMISSIONS, may
+from custody.protocol import Legal
+from desk import edge, texts
+from desk.api.worklists import PackageLine, Worklists, worklists_of
+from desk.edge import Signed
+from desk.pages.page import day, language, page, to, translated
+from desk.service import Service
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One entry: what it is about, since or until when, and its next step."""
+
+    kit: str | None
+    says: str
+    href: str
+    step: str
+    due: datetime | None = None
+    since: datetime | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkList:
+    title: str
+    empty: str
+    rows: tuple[Row, ...]
+    always: bool = False
+
+
+@router.get("/")
+async def home(request: Request, who: Annotated[Signed, Depends(edge.signed_in())]) -> Response:
+    """Everything that waits; a victim's session has a page of its own."""
+    if who.actor.function is Function.VICTIM:
+        return to("/v/kit")
+    service = edge.service(request)
+    lists: list[WorkList] = []
+    if who.actor.function in PERMISSIONS["worklist.read"]:
+        found = await worklists_of(service, who.actor)
+        lists = _lists(
+            request,
+            who.actor,
+            found,
+            {o.id: o.name for o in (await service.directory()).organisations.values()},
+        )
+        lists += await _linked(request, service, who.actor)
+    return await page(
+        request,
+        "home.html",
+        title=translated(request, texts._("Worklist")),
+        who=who,
+        lists=[each for each in lists if each.rows or each.always],
+        quiet=[each for each in lists if not each.rows and not each.always],
+        requests=await _asked(service, who.actor),
+    )
+
+
+def _by_kit(
+    lines: Iterable[PackageLine], says: str, names: dict[str, str], step: str, href: str, at: datetime
+) -> tuple[Row, ...]:
+    """Packages of one kit as one entry. ``href`` has places for ``kit`` and ``packages``."""
+    grouped: dict[tuple[str, str | None], list[PackageLine]] = {}
+    for line in lines:
+        grouped.setdefault((line.kit, line.organisation), []).append(line)
+    rows = []
+    for (kit, organisation), group in grouped.items():
+        due = min((x.due_at for x in group if x.due_at), default=None)
+        numbers = ", ".join(str(x.package) for x in sorted(group, key=lambda x: x.package))
+        query = "&".join(f"p={kit}.{x.package}" for x in group)
+        rows.append(
+            Row(
+                kit=kit,
+                says=says.format(packages=numbers, organisation=names.get(organisation or "", "")),
+                href=href.format(kit=kit, packages=query),
+                step=step,
+                due=due,
+                since=min((x.since for x in group if x.since), default=None) if due is None else None,
+                late=due is not None and due <= at,
+            )
+        )
+    return tuple(rows)
+
+
+def _lists(request: Request, actor: Actor, found: Worklists, names: dict[str, str]) -> list[WorkList]:
+    def _(message: str) -> str:
+        return translated(request, message)
+
+    packages, at = _(texts._("packages {packages}")), found.at
+    from_ = _(texts._("packages {packages} from {organisation}"))
+    towards = _(texts._("packages {packages} to {organisation}"))
+    lists = [
+        WorkList(
+            title=_(texts._("Waiting for me to accept")),
+            empty=_(texts._("Nothing is on the way to you.")),
+            rows=_by_kit(
+                found.offers,
+                from_,
+                names,
+                _(texts._("Scan and accept")),
+                "/scan?then=handover.accept&kit={kit}",
+                at,
+            ),
+            always=actor.function in PERMISSIONS["handover.accept"],
+        ),
+        WorkList(
+            title=_(texts._("In my hands")),
+            empty=_(texts._("You hold nothing that is not in a place.")),
+            rows=_by_kit(
+                found.in_hands, packages, names, _(texts._("Store or hand over")), "/scan?{packages}", at
+            ),
+            always=actor.function in PERMISSIONS["handover.accept"],
+        ),
+        WorkList(
+            title=_(texts._("Not accepted in time")),
+            empty=_(texts._("No hand-over is late.")),
+            rows=_by_kit(
+                found.overdue, towards, names, _(texts._("Look at the kit")), "/kits/{kit}?for=task", at
+            ),
+        ),
+    ]
+    if actor.function in STAFF:
+        lists += _of_centre(found, _, names, language(request))
+    return lists
+
+
+def _of_centre(found: Worklists, _: Any, names: dict[str, str], lang: str) -> list[WorkList]:
+    def tasks(title: str, empty: str, kits: Iterable[Any], says: str, step: str, href: str) -> WorkList:
+        rows = tuple(
+            Row(
+                kit=k.kit,
+                says=_(says).format(
+                    day=day(k.since.astimezone(edge.CALENDAR).date(), lang) if k.since else ""
+                ),
+                href=href.format(kit=k.kit),
+                step=_(step),
+            )
+            for k in kits
+        )
+        return WorkList(title=_(title), empty=_(empty), rows=rows)
+
+    open_kit, disposal = "/kits/{kit}?for=task", "/kits/{kit}/disposal"
+    return [
+        WorkList(
+            title=_(texts._("Second signatures")),
+            empty=_(texts._("Nothing waits for your signature.")),
+            rows=tuple(
+                Row(
+                    kit=p.kit,
+                    says=_(texts.ACTIONS[p.action]),
+                    href=f"/signatures/{p.id}",
+                    step=_(texts._("Compare and sign")),
+                    due=p.until,
+                )
+                for p in found.proposals
+            ),
+        ),
+        WorkList(
+            title=_(texts._("Requests of the police")),
+            empty=_(texts._("Every request of the police is answered.")),
+            rows=tuple(
+                Row(
+                    kit=r.kit,
+                    says=f"{names.get(r.zone, r.zone)}, {r.pv}",
+                    href=f"/do/request.answer?request={r.id}",
+                    step=_(texts._("Answer")),
+                    since=r.received_at,
+                )
+                for r in found.requests
+            ),
+        ),
+        WorkList(
+            title=_(texts._("Seals to be checked by another person")),
+            empty=_(texts._("No seal waits to be checked.")),
+            rows=_by_kit(
+                found.seal_checks_due,
+                _(texts._("packages {packages}")),
+                names,
+                _(texts._("Check seals")),
+                "/do/seal.check?{packages}",
+                found.at,
+            ),
+        ),
+        tasks(
+            texts._("Notices due"),
+            texts._("No notice is due."),
+            found.notices_due,
+            texts._("the term ends on {day}"),
+            texts._("Record a notice"),
+            "/do/notice.attempt?kit={kit}",
+        ),
+        tasks(
+            texts._("Terms that are over"),
+            texts._("No term is over."),
+            found.expired,
+            texts._("the term ended on {day}"),
+            texts._("Look at the conditions"),
+            disposal,
+        ),
+        tasks(
+            texts._("Disposals proposed"),
+            texts._("No disposal waits for approval."),
+            found.disposals_proposed,
+            texts._("to be approved by a coordinator"),
+            texts._("Look at the conditions"),
+            disposal,
+        ),
+        tasks(
+            texts._("Disposals approved"),
+            texts._("No disposal is to be carried out."),
+            found.disposals_approved,
+            texts._("to be carried out before an observer"),
+            texts._("Look at the conditions"),
+            disposal,
+        ),
+        tasks(
+            texts._("Declared long ago and not linked"),
+            texts._("No declared report has waited too long."),
+            found.declared_unlinked,
+            texts._("report declared on {day}"),
+            texts._("Look at the kit"),
+            open_kit,
+        ),
+    ]
+
+
+async def _linked(request: Request, service: Service, actor: Actor) -> list[WorkList]:
+    """Kits that stand between the report and justice: those of the centre, or those linked to the office."""
+    at_centre = actor.function in (Function.COORDINATOR, Function.NURSE)
+    of_justice = actor.function in (Function.MAGISTRATE, Function.OFFICER)
+    if not (at_centre or of_justice):
+        return []
+    await access.record(service.engine, actor, read="kit_list", kit=None, purpose="task")
+    async with seen_by(service.engine, actor) as connection:
+        if at_centre:
+            kits = await reading.kits_at(connection, actor.organisation or "", legal=Legal.DECLARED)
+        else:
+            page_of, _more = await reading.page_of_kits(connection, limit=200)
+            kits = [k for k in page_of if k.link is not None and may("kit.read", actor, k)]
+    rows = tuple(_row_of(request, kit, at_centre) for kit in kits)
+    if at_centre:
+        title, empty = (
+            texts._("Reports declared, not linked"),
+            texts._("No declared report waits for its link."),
+        )
+    else:
+        title, empty = texts._("Linked kits"), texts._("No kit is linked to your organisation.")
+    return [
+        WorkList(
+            title=translated(request, title), empty=translated(request, empty), rows=rows, always=of_justice
+        )
+    ]
+
+
+def _row_of(request: Request, kit: Kit, at_centre: bool) -> Row:
+    says = texts.LEGAL[kit.legal]
+    if at_centre and kit.matches:
+        says = texts._("match confirmed, ready to be linked")
+    told = translated(request, says)
+    if kit.link is not None:
+        told = f"{kit.link.pv} · {told}"
+    linkable = at_centre and bool(kit.matches)
+    step = texts._("Link to the police report") if linkable else texts._("Look at the kit")
+    href = f"/do/kit.link?kit={kit.number}" if linkable else f"/kits/{kit.number}?for=task"
+    return Row(
+        kit=kit.number,
+        says=told,
+        href=href,
+        step=translated(request, step),
+        since=kit.linked_at or kit.reported_at,
+    )
+
+
+async def _asked(service: Service, actor: Actor) -> list[Any]:
+    """What an officer's zone asked. Never what was found."""
+    if actor.function is not Function.OFFICER:
+        return []
+    async with seen_by(service.engine, actor) as connection:
+        return list(await reading.requests_of(connection, actor.organisation or ""))[:20]

@@ -1,0 +1,433 @@
+"""Words for people: states, functions, types of items and events, steps, fields, choices.
+
+Every text here is English and a gettext message at once: `_` marks it for extraction, and the page looks it
+up in the language of the reader when it is shown. Factual and neutral; nothing here speaks of what happened
+to anybody. Tests hold each table against the data it names, so that no word is missing on a page.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+
+def _(text: str) -> str:
+    """Mark a text for extraction; the page translates it."""
+    return text
+
+
+FUNCTIONS: Final[Mapping[str, str]] = {
+    "nurse": _("Nurse"),
+    "custodian": _("Custodian"),
+    "coordinator": _("Coordinator"),
+    "officer": _("Police officer"),
+    "analyst": _("Analyst"),
+    "registrar": _("Registrar"),
+    "magistrate": _("Magistrate"),
+    "auditor": _("Auditor"),
+    "victim": _("By the card"),
+    "clock": _("The service's clock"),
+}
+
+CUSTODY: Final[Mapping[str, str]] = {
+    "packed": _("packed, not sealed"),
+    "sealed": _("sealed, in hands"),
+    "stored": _("stored"),
+    "in_transit": _("on the way"),
+    "opened": _("opened"),
+    "split": _("split"),
+    "joined": _("joined"),
+    "destroyed": _("destroyed"),
+    "returned": _("returned"),
+    "deposited": _("deposited"),
+    "lost": _("cannot be found"),
+    "void": _("registered in error"),
+}
+
+LEGAL: Final[Mapping[str, str]] = {
+    "unreported": _("no report"),
+    "declared": _("report declared"),
+    "linked": _("linked to a police report"),
+    "released": _("released to justice"),
+}
+
+RETENTION: Final[Mapping[str, str]] = {
+    "running": _("term running"),
+    "notice_due": _("notice due"),
+    "expired": _("term over"),
+    "proposed": _("disposal proposed"),
+    "approved": _("disposal approved"),
+    "stopped": _("no term runs"),
+    "disposed": _("disposed of"),
+}
+
+STORAGE: Final[Mapping[str, str]] = {
+    "frozen": _("frozen"),
+    "refrigerated": _("refrigerated"),
+    "dry": _("dry"),
+}
+
+KINDS: Final[Mapping[str, str]] = {
+    "bag": _("bag"),
+    "box": _("box"),
+    "envelope": _("envelope"),
+    "tube_rack": _("rack of tubes"),
+    "clothing_bag": _("clothing bag"),
+}
+
+ITEMS: Final[Mapping[str, str]] = {
+    "swab_oral": _("swab, oral"),
+    "swab_vaginal": _("swab, vaginal"),
+    "swab_cervical": _("swab, cervical"),
+    "swab_anal": _("swab, anal"),
+    "swab_penile": _("swab, penile"),
+    "swab_external_genital": _("swab, external genital"),
+    "swab_skin": _("swab, skin"),
+    "swab_nails": _("swab, nails"),
+    "swab_control": _("swab, control"),
+    "contact_trace": _("contact trace"),
+    "saliva_reference": _("saliva, reference"),
+    "hair_head": _("hair, head"),
+    "hair_pubic": _("hair, pubic"),
+    "hair_foreign": _("hair, other"),
+    "fibre": _("fibre"),
+    "smear": _("smear"),
+    "blood_reference": _("blood, reference"),
+    "blood_toxicology": _("blood, toxicology"),
+    "urine_toxicology": _("urine, toxicology"),
+    "hair_toxicology": _("hair, toxicology"),
+    "tampon_or_pad": _("tampon or pad"),
+    "condom": _("condom"),
+    "underwear": _("underwear"),
+    "clothing_upper": _("clothing, upper body"),
+    "clothing_lower": _("clothing, lower body"),
+    "clothing_outer": _("outerwear"),
+    "shoes": _("shoes"),
+    "bedding": _("bedding"),
+    "other_textile": _("other textile"),
+    "phone_or_object": _("telephone or object"),
+}
+
+EVENTS: Final[Mapping[str, str]] = {
+    "kit.registered": _("Kit registered"),
+    "package.packed": _("Items packed"),
+    "package.sealed": _("Sealed"),
+    "seal.checked": _("Seal checked: intact"),
+    "seal.found_broken": _("Seal not as recorded"),
+    "package.opened": _("Opened"),
+    "package.resealed": _("Closed with a new seal"),
+    "package.stored": _("Stored"),
+    "package.moved": _("Moved to another place"),
+    "package.taken": _("Taken out of its place"),
+    "handover.offered": _("Handed over, to be accepted"),
+    "handover.carried": _("Courier signed"),
+    "handover.accepted": _("Accepted"),
+    "handover.refused": _("Refused"),
+    "handover.cancelled": _("Offer taken back"),
+    "handover.acceptance_recorded": _("Acceptance recorded by the giver"),
+    "handover.received_back": _("Received back"),
+    "package.split": _("Split into several packages"),
+    "package.joined": _("Joined into one package"),
+    "labels.printed": _("Labels printed"),
+    "labels.swapped": _("Two labels were swapped"),
+    "item.found_missing": _("Item missing"),
+    "item.found": _("Missing item found"),
+    "package.found_elsewhere": _("Found in another place"),
+    "incident.touched": _("Touched by an incident"),
+    "package.lost": _("Cannot be found"),
+    "package.found": _("Found again"),
+    "package.voided": _("Registered in error"),
+    "event.corrected": _("Correction"),
+    "order.entered": _("Judge's order entered"),
+    "order.confirmed": _("Judge's order confirmed"),
+    "match.confirmed": _("Match confirmed by two people"),
+    "kit.linked": _("Linked to a police report"),
+    "kit.linked_by_order": _("Linked on a judge's order"),
+    "link.moved": _("Another office took the file"),
+    "link.in_error": _("Link was an error"),
+    "order_link.in_error": _("Link on an order was an error"),
+    "link.ended": _("The office ended the link"),
+    "kit.released": _("Released to the prosecution file"),
+    "release.in_error": _("Release was an error"),
+    "package.deposited": _("Deposited at the court registry"),
+    "package.returned": _("Belongings returned"),
+    "package.destroyed": _("Destroyed before an observer"),
+    "agreement.recorded": _("Agreement recorded"),
+    "term.agreed": _("Term agreed"),
+    "card.issued": _("Card"),
+    "card.stopped": _("Card stopped"),
+    "private.changed": _("Private part changed"),
+    "victim.visited": _("The page was looked at"),
+    "victim.asked": _("Asked by the card"),
+    "report.declared": _("Report declared"),
+    "report.withdrawn": _("Report withdrawn"),
+    "withdrawal.wished": _("Wish to withdraw recorded"),
+    "term.restarted": _("Term runs again"),
+    "term.extended": _("Kept longer"),
+    "term.corrected": _("Age class corrected"),
+    "hold.placed": _("Hold placed"),
+    "hold.lifted": _("Hold lifted"),
+    "notice.due": _("Notice due"),
+    "notice.attempted": _("Notice attempted"),
+    "term.expired": _("Term over"),
+    "destruction.requested": _("Destruction asked for"),
+    "destruction.confirmed": _("Destruction confirmed; cooling-off"),
+    "destruction.taken_back": _("Wish for destruction taken back"),
+    "destruction.cooled_off": _("Cooling-off over"),
+    "disposal.proposed": _("Disposal proposed"),
+    "disposal.approved": _("Disposal approved"),
+    "disposal.withdrawn": _("Disposal taken back"),
+    "disposal.carried_out": _("Disposal carried out"),
+    "key.destroyed": _("Key of the private part destroyed"),
+    "organisation.registered": _("Organisation registered"),
+    "organisation.changed": _("Organisation changed"),
+    "numbers.reserved": _("Numbers reserved"),
+    "person.registered": _("Person registered"),
+    "person.appointed": _("Person appointed"),
+    "person.left": _("Function ended"),
+    "place.opened": _("Place opened"),
+    "place.closed": _("Place closed"),
+    "incident.opened": _("Incident recorded"),
+    "policy.adopted": _("Policy adopted"),
+    "request.received": _("Request received"),
+    "request.answered": _("Request answered"),
+    "log.opened": _("Log opened"),
+    "access.recorded": _("Reading recorded"),
+}
+
+ACTIONS: Final[Mapping[str, str]] = {
+    "kit.supplement": _("Add packages"),
+    "package.seal": _("Seal"),
+    "seal.check": _("Check seals"),
+    "package.open": _("Open"),
+    "package.reseal": _("Close with a new seal"),
+    "package.store": _("Store"),
+    "package.take": _("Take out"),
+    "package.split": _("Split"),
+    "package.join": _("Join"),
+    "package.lose": _("Cannot be found"),
+    "package.find": _("Was found"),
+    "package.void": _("Registered in error"),
+    "package.return": _("Return belongings"),
+    "package.deposit": _("Deposit at the registry"),
+    "item.finding": _("Item missing or found"),
+    "labels.print": _("Print labels"),
+    "labels.swapped": _("Labels were swapped"),
+    "event.correct": _("Correct an event"),
+    "incident.open": _("Incident at a place"),
+    "handover.offer": _("Hand over"),
+    "handover.carry": _("A courier signs"),
+    "handover.accept": _("Accept"),
+    "handover.refuse": _("Refuse"),
+    "handover.cancel": _("Take the offer back"),
+    "handover.record_acceptance": _("Receiver without an account signs"),
+    "handover.receive_back": _("Receive back"),
+    "report.declare": _("The victim reports"),
+    "report.withdraw": _("The report is withdrawn"),
+    "withdrawal.wish": _("Record the wish to withdraw"),
+    "order.enter": _("Enter a judge's order"),
+    "order.confirm": _("Confirm a judge's order"),
+    "request.answer": _("Answer a request of the police"),
+    "kit.link": _("Link to the police report"),
+    "link.move": _("Another office takes the file"),
+    "link.error": _("Linked in error"),
+    "link.end": _("The office ended the link"),
+    "release.error": _("Released in error"),
+    "term.extend": _("Keep longer"),
+    "term.correct": _("Correct the age class"),
+    "hold.place": _("Hold"),
+    "hold.lift": _("Lift a hold"),
+    "notice.attempt": _("Record a notice"),
+    "destruction.ask": _("The victim asks for destruction"),
+    "destruction.confirm": _("Confirm the wish for destruction"),
+    "destruction.take_back": _("Take the wish for destruction back"),
+    "disposal.propose": _("Propose the disposal"),
+    "disposal.approve": _("Approve the disposal"),
+    "disposal.withdraw": _("Take the disposal back"),
+    "disposal.carry_out": _("Carry out the disposal"),
+}
+
+# What a step means, in one sentence above its form. A step that explains itself has none.
+EXPLAINED: Final[Mapping[str, str]] = {
+    "handover.offer": _("You answer for the packages until the receiver accepts them."),
+    "handover.accept": _("From now on you answer for these packages."),
+    "handover.refuse": _("The packages go back to the giver."),
+    "handover.cancel": _("The packages stay with your organisation."),
+    "handover.carry": _(
+        "The courier signs here, on this device. The packages stay on the way until accepted."
+    ),
+    "handover.record_acceptance": _(
+        "The receiver signs here, on this device. It is shown as acceptance recorded by the giver."
+    ),
+    "package.open": _("Opening breaks the seal. Say why; close the package with a new seal afterwards."),
+    "package.void": _("Only for a package that is empty and was registered in error. A second person signs."),
+    "package.return": _("Only the person's own belongings, never samples. A second person signs."),
+    "labels.swapped": _(
+        "The finding is recorded for both packages and both get new labels. A second person signs."
+    ),
+    "report.declare": _("From now on no term runs and nothing can be destroyed."),
+    "report.withdraw": _(
+        "Only after two of you have confirmed identity and free will. The term runs again, with its notice."
+    ),
+    "withdrawal.wish": _("The wish is recorded. Only the prosecutor's office can end the link."),
+    "order.enter": _("The kit is held at once. A second person compares the order before the kit is linked."),
+    "order.confirm": _("Compare the order with what was entered: give the same document or its digest."),
+    "request.answer": _("Two of you look whether a kit of this centre belongs to the request."),
+    "kit.link": _("The prosecutor's office and the police zone can see the kit's custody trail from now on."),
+    "link.error": _("Access of the police and the prosecutor ends at once. A second person signs."),
+    "link.end": _("The prosecutor's office ended the link in writing. A second person signs."),
+    "release.error": _("The packages come back sealed. A second person signs."),
+    "term.extend": _("The victim may keep the evidence longer at any time before the disposal."),
+    "term.correct": _(
+        "The term is set again. A shorter one brings a fresh notice period. A second person signs."
+    ),
+    "hold.place": _("While a hold stands, nothing can be destroyed."),
+    "hold.lift": _("Two people lift a hold. A hold by a judge or magistrate needs the written order."),
+    "destruction.ask": _("Nothing happens until two of you confirm identity and free will."),
+    "destruction.confirm": _(
+        "Two of you confirmed identity and free will. A cooling-off begins; the wish can be taken back until"
+        " its end."
+    ),
+    "disposal.approve": _("Another person carries the disposal out, before an observer."),
+    "event.correct": _("The event stays as it is; the correction follows it."),
+    "notice.attempt": _("Only over the safe channel that was agreed."),
+    "incident.open": _("A freezer failed, for example: every package it touched is named."),
+}
+
+FIELDS: Final[Mapping[str, str]] = {
+    "packages": _("Packages"),
+    "reason": _("Reason"),
+    "place": _("Place"),
+    "organisation": _("Receiving organisation"),
+    "person": _("Person (if somebody in particular)"),
+    "due_at": _("Due by"),
+    "courier": _("Name of the courier"),
+    "courier_organisation": _("Organisation of the courier"),
+    "receiver": _("Name of the receiver"),
+    "receiver_organisation": _("Organisation of the receiver"),
+    "giver": _("Name of who brings them"),
+    "giver_organisation": _("Organisation of who brings them"),
+    "signature": _("Signature"),
+    "digest": _("Document"),
+    "letter": _("Letter of the office"),
+    "order": _("Written order (where a judge or magistrate placed the hold)"),
+    "authority": _("Authority that ordered it"),
+    "dated": _("Date of the order"),
+    "how": _("How"),
+    "pv": _("Number of the police report (PV)"),
+    "notice": _("Notice number"),
+    "office": _("Prosecutor's office"),
+    "zone": _("Police zone"),
+    "request": _("Request of the police"),
+    "kit": _("Kit"),
+    "age_class": _("Age class"),
+    "ground": _("Ground"),
+    "review_on": _("Look at it again on"),
+    "hold": _("Which hold"),
+    "items": _("Items"),
+    "missing": _("What was found"),
+    "brought_by": _("Brought by"),
+    "parts": _("Labels"),
+    "into": _("New packages"),
+    "package": _("Package"),
+    "paper": _("Recorded on paper"),
+    "first": _("First package"),
+    "second": _("Second package"),
+    "not_found": _("Not there"),
+    "examined_on": _("Day of the examination"),
+    "centre": _("Centre"),
+    "count": _("How many"),
+    "event": _("Event"),
+}
+
+HINTS: Final[Mapping[str, str]] = {
+    "reason": _("At most 200 characters. Nothing about what happened, no names."),
+    "due_at": _("What is not accepted by then raises an alarm."),
+    "digest": _("Choose the scanned file: only its digest is kept, never the file."),
+    "letter": _("Choose the scanned file: only its digest is kept, never the file."),
+    "order": _("Choose the scanned file: only its digest is kept, never the file."),
+    "pv": _("As it stands on the report, for example BR.37.L1.012345/2026."),
+    "signature": _("Type the full name to sign. What was signed is kept as a digest."),
+    "review_on": _("May stay empty."),
+}
+
+# The words of the choices, by field.
+CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
+    "how": {
+        "in_person": _("in person"),
+        "by_phone": _("by telephone"),
+        "in_writing": _("in writing"),
+        "by_card": _("by the card"),
+        "reached": _("reached"),
+        "not_reached": _("not reached"),
+        "not_wanted": _("no notice was wanted"),
+        "no_channel": _("there is no safe channel"),
+        "match": _("A kit of this centre belongs to it"),
+        "no_match": _("No kit of this centre belongs to it"),
+    },
+    "age_class": {
+        "adult": _("adult"),
+        "minor": _("minor"),
+        "unknown": _("not known (the longer term applies)"),
+    },
+    "ground": {
+        "centre": _("the centre holds it"),
+        "suspected_pressure": _("somebody may be under pressure"),
+        "death": _("death"),
+        "incapacity": _("incapacity"),
+        "magistrate": _("a magistrate holds it"),
+        "safety": _("asked for by the victim"),
+        "order": _("a judge's order"),
+        "report": _("a report"),
+    },
+    "channel": {
+        "none": _("no messages"),
+        "email": _("e-mail"),
+        "sms": _("text message"),
+        "phone": _("telephone"),
+        "post": _("post"),
+    },
+    "language": {
+        "nl": _("Dutch"),
+        "fr": _("French"),
+        "de": _("German"),
+        "en": _("English"),
+    },
+    "decided_by": {
+        "victim": _("the victim"),
+        "representative": _("a representative"),
+    },
+    "brought_by": {
+        "victim": _("the victim"),
+        "support_person": _("the support person"),
+        "police": _("the police"),
+        "hospital_staff": _("staff of the hospital"),
+    },
+    "card": {"issued": _("yes, print a card"), "declined": _("no card")},
+    "condition": {"intact": _("intact"), "broken": _("broken")},
+    "kind": KINDS,
+    "storage": STORAGE,
+    "missing": {"true": _("missing"), "false": _("found again")},
+}
+
+# Why somebody opens a kit without a scan or a task; the word goes into the record of readings.
+PURPOSES: Final[Mapping[str, str]] = {
+    "scan": _("The package lies before me"),
+    "report": _("The victim reports, or asks about the report"),
+    "safety": _("The victim asks, or may be in danger"),
+    "court": _("Justice asks"),
+    "stock_take": _("I count what is in the store"),
+    "review": _("I review how it was handled"),
+    "complaint": _("Somebody complained"),
+}
+
+READ_FOR: Final[Mapping[str, str]] = {
+    **PURPOSES,
+    "task": _("a task"),
+    "own_page": _("the own page"),
+}
+
+# For a bundle: what the custody trail is downloaded for.
+EXPORT_PURPOSES: Final[Mapping[str, str]] = {
+    "court": _("For the prosecution file or the court"),
+    "review": _("To review how it was handled"),
+    "complaint": _("Because of a complaint"),
+}
