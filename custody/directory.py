@@ -2,10 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
 
 from custody.people import AT, Actor, Function, OrganisationKind
 from custody.refusal import NoSuchPlace, Refused
+
+CALENDAR: Final = ZoneInfo("Europe/Brussels")
+"""Whose days count for appointments; the same as in ``custody.check_who``."""
+
+
+def day_of(at: datetime) -> date:
+    """The day on which an instant lies, where appointments are made."""
+    return at.astimezone(CALENDAR).date()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from sqlalchemy import RowMapping, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from custody import tables as t
-from custody.directory import Appointment, Directory, OpenPlace, Organisation
+from custody.directory import Appointment, Directory, OpenPlace, Organisation, day_of
 from custody.event import Event, decode
 from custody.kit import Kit, from_document
 from custody.people import Actor, Function, OrganisationKind
@@ -27,7 +27,7 @@ async def now(connection: AsyncConnection) -> datetime:
 
 async def directory(connection: AsyncConnection) -> Directory:
     """Organisations, open places and the people who hold a function today."""
-    today = (await now(connection)).date()
+    today = day_of(await now(connection))
     organisations = await connection.execute(
         select(t.organisation.c.id, t.organisation.c.kind, t.organisation.c.name)
     )

@@ -19,14 +19,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar, cast
-from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
 from custody import reading
-from custody.directory import Appointment
+from custody.directory import CALENDAR as CALENDAR
+from custody.directory import Appointment, day_of
 from custody.number import NumberRefused, parse_kit_number
 from custody.people import Actor, Function
 from custody.permission import PERMISSIONS
@@ -45,8 +45,6 @@ FORM_TOKEN: Final = "form_token"
 FORM_TOKEN_HEADER: Final = "Custody-Form-Token"
 FUNCTION_HEADER: Final = "Custody-Function"
 KEY_HEADER: Final = "Idempotency-Key"
-CALENDAR: Final = ZoneInfo("Europe/Brussels")
-"""Whose days count for appointments; the same as in `custody.check_who`."""
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{8,200}")
 _ETAG: Final = re.compile(r'"([0-9a-f]{32})"')
@@ -133,7 +131,7 @@ async def appointments_of(request: Request, identity: Identity) -> tuple[Appoint
             person = await reading.person_of(connection, identity.issuer, identity.login)
         if person is None:
             return ()
-        today = (await reading.now(connection)).astimezone(CALENDAR).date()
+        today = day_of(await reading.now(connection))
         return await reading.appointments(connection, today, person)
 
 
@@ -173,7 +171,7 @@ async def _by_cookie(request: Request) -> Signed:
 async def _actor_of(connection: Any, session: sessions.Session) -> Actor:
     if session.kind is sessions.Kind.CARD:
         return Actor(function=Function.VICTIM, card=session.kit)
-    today = (await reading.now(connection)).astimezone(CALENDAR).date()
+    today = day_of(await reading.now(connection))
     for each in await reading.appointments(connection, today, session.person):
         if (each.function, each.organisation) == (session.function, session.organisation):
             return each.actor()
