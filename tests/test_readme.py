@@ -9,12 +9,20 @@ from pathlib import Path
 
 from custody.people import Function
 from custody.permission import PERMISSIONS
-from custody.protocol import CHOICES_STEPS, CUSTODY_STEPS, OTHER_STEPS, Step
+from custody.protocol import (
+    CHOICES_STEPS,
+    CUSTODY_STEPS,
+    OTHER_STEPS,
+    Custody,
+    Legal,
+    Retention,
+    Step,
+)
 
 README = Path(__file__).parent.parent / "README.md"
 
 
-def _states(moves: Mapping[str, str]) -> str:
+def _states(moves: Mapping[Custody, Custody] | Mapping[Legal, Legal] | Mapping[Retention, Retention]) -> str:
     """`a, b → c`: from which states to which; `unchanged` where it only must be one of them."""
     if not moves:
         return ""
