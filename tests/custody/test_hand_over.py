@@ -1,6 +1,5 @@
 """Packages go from hand to hand, and two people never get the same one."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -18,8 +17,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def story(engines: Engines) -> AsyncIterator[Story]:
-    yield await begin(engines.service, engines.clerk)
+async def story(engines: Engines) -> Story:
+    return await begin(engines.service, engines.clerk)
 
 
 async def offered(story: Story) -> str:
