@@ -13,7 +13,8 @@ from pathlib import Path
 from alembic import op
 
 from custody.protocol import STEPS
-from custody.tables import metadata, step
+from custody.tables import step
+from migrations.evidence_0002 import TABLES
 
 revision: str = "0002_custody"
 down_revision: str | None = "0001_log"
@@ -94,7 +95,8 @@ FOR_DESK = (
 
 def upgrade() -> None:
     """Make tables, functions, guards, policies, grants; load the protocol."""
-    metadata.create_all(op.get_bind(), checkfirst=False)
+    for table in TABLES:
+        table()
     for name in FILES:
         op.execute((SQL / f"{name}.sql").read_text(encoding="utf-8"))
     _load_protocol()
