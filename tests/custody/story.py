@@ -3,7 +3,7 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -13,10 +13,11 @@ from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from custody import reading
-from custody.commands import Agreement, NewItem, NewPackage, PackageRef, Register
+from custody.commands import Agreement, NewItem, NewPackage, Offer, PackageRef, Register
 from custody.decision import Decided, Seen
 from custody.directory import Directory
 from custody.event import Fact
+from custody.handover import offer
 from custody.items import TYPES
 from custody.kit import Kit, Policy, Term
 from custody.ledger import Command, Decide, Ledger, Receipt
@@ -229,6 +230,25 @@ def kit_order(at: datetime, age_class: str = "adult", packages: int = 3) -> Regi
         ),
         hospital_reference="REF-INVENTED-1",
     )
+
+
+async def do(
+    story: Story,
+    actor: Actor,
+    kit: str,
+    decide: Callable[[Seen], Decided],
+    *more: str,
+    others: tuple[str, ...] = (),
+) -> list[str]:
+    """Carry out; answers the types of event that were recorded."""
+    return [r.type for r in await story.do(actor, [kit, *more], decide, others=others)]
+
+
+async def offered(story: Story, kit: str, to: str = CENTRE, *packages: int, way: str = "ab" * 16) -> None:
+    seen = await story.look(NURSE, kit)
+    refs = tuple(ref(kit, p) for p in packages or (1,))
+    order = Offer(packages=refs, organisation=to, due_at=seen.at + timedelta(hours=4))
+    await do(story, NURSE, kit, lambda s: offer(s, order, NURSE, story.directory, way))
 
 
 def _registrations() -> list[Fact]:
