@@ -29,6 +29,7 @@ from custody.registering import register
 
 CENTRE, OTHER_CENTRE = "zsg-sterrenberg", "zsg-maanhoek"
 ZONE, OFFICE, LAB = "pz-morgenland", "parket-avondland", "lab-zevenster"
+OTHER_OFFICE, REGISTRY = "parket-dageraad", "griffie-avondland"
 
 NURSE = Actor(function=Function.NURSE, person="nora", name="Nora Nachtwacht", organisation=CENTRE)
 NURSE_2 = Actor(function=Function.NURSE, person="nils", name="Nils Nevel", organisation=CENTRE)
@@ -41,6 +42,10 @@ OTHER_NURSE = Actor(function=Function.NURSE, person="mira", name="Mira Maan", or
 OFFICER = Actor(function=Function.OFFICER, person="oscar", name="Oscar Ochtend", organisation=ZONE)
 MAGISTRATE = Actor(function=Function.MAGISTRATE, person="magda", name="Magda Middag", organisation=OFFICE)
 ANALYST = Actor(function=Function.ANALYST, person="ana", name="Ana Lyse", organisation=LAB)
+REGISTRAR = Actor(function=Function.REGISTRAR, person="rita", name="Rita Register", organisation=REGISTRY)
+OTHER_MAGISTRATE = Actor(
+    function=Function.MAGISTRATE, person="maud", name="Maud Morgen", organisation=OTHER_OFFICE
+)
 PEOPLE = (
     NURSE,
     NURSE_2,
@@ -51,12 +56,16 @@ PEOPLE = (
     OFFICER,
     MAGISTRATE,
     ANALYST,
+    REGISTRAR,
+    OTHER_MAGISTRATE,
 )
 ORGANISATIONS = {
     CENTRE: ("centre", "Zorgcentrum Sterrenberg"),
     OTHER_CENTRE: ("centre", "Zorgcentrum Maanhoek"),
     ZONE: ("police", "Politiezone Morgenland"),
     OFFICE: ("prosecutor", "Parket Avondland"),
+    OTHER_OFFICE: ("prosecutor", "Parket Dageraad"),
+    REGISTRY: ("registry", "Griffie Avondland"),
     LAB: ("laboratory", "Laboratorium Zevenster"),
 }
 PLACES = {
@@ -65,6 +74,7 @@ PLACES = {
     "fridge-1": (CENTRE, "Fridge 1", "refrigerated"),
     "table-1": (CENTRE, "Table 1", None),
     "safe-1": (ZONE, "Safe 1", None),
+    "vault-1": (REGISTRY, "Vault 1", None),
 }
 
 
