@@ -431,3 +431,16 @@ EXPORT_PURPOSES: Final[Mapping[str, str]] = {
     "review": _("To review how it was handled"),
     "complaint": _("Because of a complaint"),
 }
+
+# Sentences of other packages that their own code cannot mark for extraction (``retention.disposal``).
+CONDITIONS_MET: Final = (
+    _("No report has been declared."),
+    _("No order of a judge stands."),
+    _("No hold stands."),
+    _("The term is over."),
+    _("The notice period is over, or the victim asked for the destruction."),
+    _("No hand-over is open."),
+    _("Every request of the police to this centre is answered."),
+    _("Every package is with the centre."),
+    _("No package is open."),
+)

@@ -5,7 +5,9 @@ same command as the API and goes through the same door; the answer is a redirect
 from the events when the next page is shown.
 """
 
-from fastapi import APIRouter
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Depends, Request
 
 from desk.pages import (
     doing,
@@ -23,6 +25,15 @@ from desk.pages.page import problem_page
 
 __all__ = ["problem_page", "router"]
 
-router = APIRouter(include_in_schema=False)
+
+async def forget_files(request: Request) -> AsyncIterator[None]:
+    """Close and delete what was uploaded, whatever became of the form: only digests are kept."""
+    try:
+        yield
+    finally:
+        await request.close()
+
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(forget_files)])
 for _each in (sign_in, worklists, scan, kits, doing, register, labels, justice, victim, oversight):
     router.include_router(_each.router)

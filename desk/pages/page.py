@@ -130,6 +130,7 @@ def _environment(lang: str) -> Environment:
     known = _catalogue(lang)
     made.install_gettext_translations(known, newstyle=True)  # type: ignore[attr-defined]  # the extension's
     made.filters["kit"] = kit_written
+    made.filters["date"] = date.fromisoformat
     made.globals.update(
         static=static,
         csrf=_csrf,

@@ -1,0 +1,97 @@
+"""The main path, from the bench to the court, in a browser without JavaScript."""
+
+import io
+import zipfile
+from collections.abc import Callable
+
+from tests.custody.story import COORDINATOR, CUSTODIAN, MAGISTRATE, NURSE, OFFICE, OFFICER, ZONE
+from tests.pages.conftest import WIDE, Pages
+from tests.pages.doings import labels_of, register, scan_all
+
+PV = "BR.37.L1.012345/2026"
+
+
+def test_a_kit_goes_from_the_bench_to_the_court_without_a_script(
+    pages: Pages, clerk: Callable[[], None]
+) -> None:
+    clerk()
+    nurse, custodian, coordinator = pages.at(NURSE), pages.at(CUSTODIAN), pages.at(COORDINATOR)
+
+    # registered, labelled
+    kit = register(nurse)
+    nurse.press("Print labels")
+    assert nurse.sees("Labels printed")
+    codes = labels_of(nurse, kit)
+
+    # handed over by scanning, accepted by scanning, put into places
+    nurse.go("/scan")
+    scan_all(nurse, codes)
+    nurse.press("Hand over")
+    nurse.choose(to=f"{CUSTODIAN.organisation}/{CUSTODIAN.person}")
+    nurse.press("Hand over")
+    assert nurse.sees("Handed over, to be accepted")
+    assert nurse.sees("Open hand-overs")
+    custodian.go("/")
+    custodian.press("Scan and accept")
+    scan_all(custodian, codes)
+    custodian.press("Accept")
+    custodian.press("Accept")
+    assert custodian.sees("Recorded.")
+    for package, place in ((1, "freezer-1"), (2, "shelf-1"), (3, "fridge-1")):
+        custodian.go(f"/do/package.store?p={kit}.{package}")
+        custodian.choose(place=place)
+        custodian.press("Store")
+    assert custodian.sees("3 stored")
+
+    # the victim reports; the police ask; two staff look; the coordinator links
+    nurse.go(f"/do/report.declare?kit={kit}")
+    nurse.check(how="in_person")
+    nurse.press("The victim reports")
+    assert nurse.sees("report declared")
+    officer = pages.at(OFFICER)
+    officer.go("/ask")
+    officer.fill(pv=PV)
+    officer.choose(centre=NURSE.organisation or "")
+    officer.press("Send")
+    assert officer.sees("Received.")
+    nurse.go("/")
+    nurse.press("Answer")
+    nurse.fill(kit=kit)
+    nurse.check(how="match")
+    nurse.press("Answer a request of the police")
+    assert nurse.sees("This waits for a second person.")
+    coordinator.go("/")
+    coordinator.press("Compare and sign")
+    coordinator.press("Sign")
+    assert coordinator.sees("Match confirmed by two people")
+    coordinator.go(f"/do/kit.link?kit={kit}")
+    coordinator.fill(pv=PV, notice="AV.00.0001")
+    coordinator.choose(office=OFFICE, zone=ZONE)
+    coordinator.press("Link to the police report")
+    assert coordinator.sees("Linked to a police report")
+
+    # handed to the police, who accept by scanning
+    custodian.go(f"/do/handover.offer?p={kit}.1&p={kit}.2&p={kit}.3")
+    custodian.choose(to=ZONE)
+    custodian.press("Hand over")
+    officer.go("/")
+    officer.press("Scan and accept")
+    scan_all(officer, codes)
+    officer.press("Accept")
+    officer.press("Accept")
+    assert officer.sees("Released to the prosecution file")
+
+    # the magistrate reads the trail and takes it along
+    magistrate = pages.at(MAGISTRATE, size=WIDE)
+    magistrate.press("Look at the kit")
+    assert magistrate.sees("released to justice")
+    assert magistrate.sees("Custody trail")
+    assert not magistrate.sees("Choices trail")
+    magistrate.page.wait_for_timeout(1500)  # the clerk signs what came last within a second
+    magistrate.choose(purpose="court")
+    with magistrate.page.expect_download() as download:
+        magistrate.page.get_by_role("button", name="Download").click()
+    bundle = download.value.path().read_bytes()
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        events = [name for name in archive.namelist() if name.startswith("events/")]
+    assert len(events) == 14
