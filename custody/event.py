@@ -152,10 +152,13 @@ def read_moment(text: str) -> datetime:
 
 
 def write_moment(at: datetime) -> str:
-    """RFC 3339 in UTC with six digits of a second and ``Z``. A naive time is refused."""
+    """RFC 3339 in UTC with six digits of a second and ``Z``. Raises EventRefused: no zone, no such year."""
     if at.tzinfo is None:
         raise EventRefused("a time without a zone cannot be recorded")
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    try:
+        return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    except OverflowError:  # in UTC it would lie before the year 1 or after 9999
+        raise EventRefused("a time outside the calendar cannot be recorded") from None
 
 
 def _words(pattern: str, most: int = 64) -> Text:

@@ -288,7 +288,10 @@ def order_of(adapter: TypeAdapter[T], document: object) -> T:
 
     Raises Refused or pydantic's ValidationError, both with the name of the field.
     """
-    return adapter.validate_json(json.dumps(_read(document, "", "")))
+    try:
+        return adapter.validate_json(json.dumps(_read(document, "", "")))
+    except RecursionError:
+        raise Refused("The body is nested more deeply than any command is.", field="body") from None
 
 
 def _read(value: object, path: str, name: str) -> object:

@@ -6,6 +6,7 @@ asker may not know of and one not reported yet give the same answer.
 
 import base64
 import re
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -85,6 +86,7 @@ def _as_cursor(place: str) -> str:
 def _cursor(text: str) -> str:
     try:
         place = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+        datetime.fromisoformat(place.partition("~")[0])
     except ValueError:
         place = ""
     if not _AFTER.fullmatch(place) or _as_cursor(place) != text:
