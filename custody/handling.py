@@ -36,9 +36,9 @@ from custody.event import Event, Fact
 from custody.kit import Kit, Package
 from custody.number import KitNumber, label_code, next_serial, parse_part
 from custody.people import Actor
-from custody.permission import permit
+from custody.permission import knows, permit
 from custody.protocol import Custody
-from custody.refusal import NeedsSecond, NotSeen, Refused
+from custody.refusal import NeedsSecond, NoSuchPackage, NotSeen, Refused
 from custody.registering import occurred, paper_fields, refuse_used_seals
 
 Entry = Callable[[Kit, Package, PackageRef], Mapping[str, Any]]
@@ -58,9 +58,9 @@ def by_kit(packages: Sequence[PackageRef]) -> dict[str, list[PackageRef]]:
 
 
 def package_of(kit: Kit, number: int) -> Package:
-    """Raises Refused where the kit has no such package."""
+    """Raises NoSuchPackage."""
     if number not in kit.packages:
-        raise Refused("This kit has no package {package}.", field="packages", package=number)
+        raise NoSuchPackage(number)
     return kit.packages[number]
 
 
@@ -393,10 +393,11 @@ def find(seen: Seen, order: Find, actor: Actor, directory: Directory) -> Decided
 
 def item_finding(kit: Kit, order: ItemFinding, actor: Actor) -> Decided:
     """Items were found missing, or missing ones were found."""
-    packages = {kit.items[i].package for i in order.items if i in kit.items}
-    if not order.items or any(i not in kit.items for i in order.items):
+    permit("kit.read", actor, kit)
+    inside = [kit.packages[kit.items[i].package] for i in order.items if i in kit.items]
+    if not order.items or len(inside) != len(order.items) or not all(knows(actor, kit, p) for p in inside):
         raise Refused("This kit has no such item.", field="items")
-    permit("item.finding", actor, kit, [kit.packages[p] for p in packages])
+    permit("item.finding", actor, kit, inside)
     for number in order.items:
         if kit.items[number].missing is order.missing:
             raise Refused("This is recorded of item {item} already.", field="items", item=number)

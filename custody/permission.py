@@ -11,7 +11,7 @@ from typing import Final
 from custody.kit import Kit, Package
 from custody.people import Actor, Function
 from custody.protocol import Legal
-from custody.refusal import NotPermitted, NotSeen
+from custody.refusal import NoSuchPackage, NotPermitted, NotSeen
 
 
 class Relation(StrEnum):
@@ -163,6 +163,15 @@ def _organisation_holds(actor: Actor, kit: Kit) -> bool:
     )
 
 
+def knows(actor: Actor, kit: Kit, package: Package) -> bool:
+    """Whether this person may know that the kit has this package: the whole kit for its centre and where it
+    is linked; for others what is, or comes, into the hands of their organisation."""
+    if {Relation.OF_CENTRE, Relation.LINKED} & relations(actor, kit):
+        return True
+    held = package.holder is not None and package.holder.organisation == actor.organisation
+    return held or receives(actor, kit, package)
+
+
 def may(action: str, actor: Actor, kit: Kit | None = None, package: Package | None = None) -> bool:
     """Whether the table allows it."""
     allowed = PERMISSIONS[action].get(actor.function, frozenset())
@@ -172,12 +181,18 @@ def may(action: str, actor: Actor, kit: Kit | None = None, package: Package | No
 
 
 def permit(action: str, actor: Actor, kit: Kit | None = None, packages: Iterable[Package] = ()) -> None:
-    """Refuse what the table does not allow: NotSeen where the kit may not be known of, Refused otherwise."""
+    """Refuse what the table does not allow.
+
+    Raises NotSeen where the kit may not be known of, NoSuchPackage where a package of it may not, and
+    NotPermitted otherwise.
+    """
     named = tuple(packages)
     if kit is not None and not (may("kit.read", actor, kit) or may("own_kit.read", actor, kit)):
         raise NotSeen
     for package in named:
         if not may(action, actor, kit, package):
+            if kit is None or not knows(actor, kit, package):
+                raise NoSuchPackage(package.package)
             raise NotPermitted(
                 "This is not yours to do with package {package}: it is with {holder}.",
                 package=package.package,

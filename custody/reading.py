@@ -144,12 +144,20 @@ async def in_hands_of(connection: AsyncConnection, actor: Actor) -> list[RowMapp
     return list(rows.mappings())
 
 
-async def overdue(connection: AsyncConnection, at: datetime) -> list[RowMapping]:
-    """Hand-overs that nobody accepted by their due time."""
-    p = t.package.c
+async def overdue(connection: AsyncConnection, actor: Actor, at: datetime) -> list[RowMapping]:
+    """Hand-overs that nobody accepted by their due time: of the own centre's kits, and those in which the
+    person's organisation gives or receives. Who has one package of a kit learns nothing of the others."""
+    p, k = t.package.c, t.kit.c
     rows = await connection.execute(
         select(p.kit, p.package, p.due_at, p.receiver_organisation, p.holder_organisation)
-        .where(p.state == Custody.IN_TRANSIT, p.due_at <= at)
+        .join(t.kit, k.number == p.kit)
+        .where(
+            p.state == Custody.IN_TRANSIT,
+            p.due_at <= at,
+            or_(
+                *(c == actor.organisation for c in (k.centre, p.receiver_organisation, p.holder_organisation))
+            ),
+        )
         .order_by(p.due_at)
     )
     return list(rows.mappings())

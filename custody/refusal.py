@@ -39,6 +39,13 @@ class NotSeen(Refused):
         super().__init__("There is no kit with this number that you can open.")
 
 
+class NoSuchPackage(Refused):
+    """The kit has no such package, or none that this person may know of. One answer for both."""
+
+    def __init__(self, package: int) -> None:
+        super().__init__("This kit has no package {package}.", field="packages", package=package)
+
+
 class NotPermitted(Refused):
     """The table of permissions does not allow it; the kit itself may be known to this person."""
 

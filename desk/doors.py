@@ -17,6 +17,7 @@ from custody.directory import Directory
 from custody.event import Event
 from custody.items import TYPES
 from custody.people import Actor
+from custody.permission import permit
 from custody.refusal import Refused
 from retention import disposal, keeping
 from retention.policy import Policy
@@ -84,6 +85,7 @@ def _link_error(x: Doing, o: c.LinkInError, s: Seen) -> Decided:
 
 def _confirm_order(x: Doing, o: c.ConfirmOrder, s: Seen) -> Decided:
     kit = s.kit(o.kit)
+    permit("order.confirm", x.actor, kit)
     entered = kit.order.entered_by if kit.order else None
     return prosecution.confirm_order(kit, o, x.actor, x.person(entered, kit.centre, "coordinator"))
 
@@ -94,6 +96,7 @@ def _answer(x: Doing, o: c.AnswerRequest, s: Seen) -> Decided:
 
 def _carry_out(x: Doing, o: c.CarryOutDisposal, s: Seen) -> Decided:
     kit = s.kit(o.kit)
+    permit("disposal.carry_out", x.actor, kit)
     approved = kit.disposal.approved_by if kit.disposal else None
     if approved is None:
         raise Refused("Nobody has approved the disposal of this kit.")

@@ -91,7 +91,7 @@ async def worklists_of(service: Service, actor: Actor) -> Worklists:
         lists: dict[str, Any] = {
             "offers": _lines(await reading.offers_to(connection, actor), "holder_organisation"),
             "in_hands": _lines(await reading.in_hands_of(connection, actor)),
-            "overdue": _lines(await reading.overdue(connection, at), "receiver_organisation"),
+            "overdue": _lines(await reading.overdue(connection, actor, at), "receiver_organisation"),
         }
         if actor.function in STAFF and actor.organisation is not None:
             lists |= await _of_centre(connection, actor.organisation, actor, at, policies)
