@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from custody.people import Actor
 from tests.desk.conftest import Desk, desk
@@ -71,7 +71,7 @@ class Visitor:
 
     def scan(self, code: str) -> None:
         """What a scanner does: type into the field that has the focus, and Enter."""
-        assert self.page.evaluate("document.activeElement.id") == "code"
+        expect(self.page.locator("#code")).to_be_focused()
         self.page.keyboard.type(code)
         with self.page.expect_navigation():
             self.page.keyboard.press("Enter")

@@ -189,4 +189,4 @@ def test_a_mistyped_number_is_told_above_the_field(pages: Pages) -> None:
     nurse.go("/scan")
     nurse.scan(wrong)
     assert nurse.sees("typing error")
-    assert nurse.page.evaluate("document.activeElement.id") == "code"
+    expect(nurse.page.locator("#code")).to_be_focused()

@@ -5,8 +5,22 @@ import zipfile
 from collections.abc import Callable
 
 from tests.custody.story import COORDINATOR, CUSTODIAN, MAGISTRATE, NURSE, OFFICE, OFFICER, ZONE
-from tests.pages.conftest import WIDE, Pages
+from tests.pages.conftest import WIDE, Pages, Visitor
 from tests.pages.doings import labels_of, register, scan_all
+
+SIGNED_WITHIN = 60  # looks, each a page
+
+
+def wait_until_signed(visitor: Visitor) -> None:
+    """Look at the log until the last receipt on this page is under a signature of the clerk."""
+    digest = visitor.page.locator(".note.good .digest").last.inner_text()
+    for _ in range(SIGNED_WITHIN):
+        visitor.go(f"/log?digest={digest}")
+        if visitor.sees("It is in the signed log."):
+            return
+        visitor.page.wait_for_timeout(500)
+    raise AssertionError("the clerk did not sign the last event")
+
 
 PV = "BR.37.L1.012345/2026"
 
@@ -81,13 +95,14 @@ def test_a_kit_goes_from_the_bench_to_the_court_without_a_script(
     officer.press("Accept")
     assert officer.sees("Released to the prosecution file")
 
+    wait_until_signed(officer)
+
     # the magistrate reads the trail and takes it along
     magistrate = pages.at(MAGISTRATE, size=WIDE)
     magistrate.press("Look at the kit")
     assert magistrate.sees("released to justice")
     assert magistrate.sees("Custody trail")
     assert not magistrate.sees("Choices trail")
-    magistrate.page.wait_for_timeout(1500)  # the clerk signs what came last within a second
     magistrate.choose(purpose="court")
     with magistrate.page.expect_download() as download:
         magistrate.page.get_by_role("button", name="Download").click()
