@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from custody.people import STAFF, Actor, Function
 from custody.permission import PERMISSIONS, may
 from custody.protocol import Legal
 from desk import edge, texts
-from desk.api.worklists import PackageLine, Worklists, worklists_of
+from desk.api.worklists import KitTask, PackageLine, Worklists, worklists_of
 from desk.edge import Signed
 from desk.pages.page import day, language, page, to, translated
 from desk.service import Service
@@ -139,104 +139,117 @@ def _lists(request: Request, actor: Actor, found: Worklists, names: dict[str, st
     return lists
 
 
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """A list of kits of the centre: where it comes from, its words, and its one next step."""
+
+    name: str
+    title: str
+    empty: str
+    says: str
+    step: str
+    href: str = "/kits/{kit}/disposal"
+
+
+CONDITIONS: Final = texts._("Look at the conditions")
+TASKS: Final = (
+    Tasks(
+        "notices_due",
+        texts._("Notices due"),
+        texts._("No notice is due."),
+        texts._("the term ends on {day}"),
+        texts._("Record a notice"),
+        "/do/notice.attempt?kit={kit}",
+    ),
+    Tasks(
+        "expired",
+        texts._("Terms that are over"),
+        texts._("No term is over."),
+        texts._("the term ended on {day}"),
+        CONDITIONS,
+    ),
+    Tasks(
+        "disposals_proposed",
+        texts._("Disposals proposed"),
+        texts._("No disposal waits for approval."),
+        texts._("to be approved by a coordinator"),
+        CONDITIONS,
+    ),
+    Tasks(
+        "disposals_approved",
+        texts._("Disposals approved"),
+        texts._("No disposal is to be carried out."),
+        texts._("to be carried out before an observer"),
+        CONDITIONS,
+    ),
+    Tasks(
+        "declared_unlinked",
+        texts._("Declared long ago and not linked"),
+        texts._("No declared report has waited too long."),
+        texts._("report declared on {day}"),
+        texts._("Look at the kit"),
+        "/kits/{kit}?for=task",
+    ),
+)
+
+
 def _of_centre(found: Worklists, _: Any, names: dict[str, str], lang: str) -> list[WorkList]:
-    def tasks(title: str, empty: str, kits: Iterable[Any], says: str, step: str, href: str) -> WorkList:
-        rows = tuple(
-            Row(
-                kit=k.kit,
-                says=_(says).format(
-                    day=day(k.since.astimezone(edge.CALENDAR).date(), lang) if k.since else ""
-                ),
-                href=href.format(kit=k.kit),
-                step=_(step),
-            )
-            for k in kits
+    signatures = tuple(
+        Row(
+            kit=p.kit,
+            says=_(texts.ACTIONS[p.action]),
+            href=f"/signatures/{p.id}",
+            step=_(texts._("Compare and sign")),
+            due=p.until,
         )
+        for p in found.proposals
+    )
+    requests = tuple(
+        Row(
+            kit=r.kit,
+            says=f"{names.get(r.zone, r.zone)}, {r.pv}",
+            href=f"/do/request.answer?request={r.id}",
+            step=_(texts._("Answer")),
+            since=r.received_at,
+        )
+        for r in found.requests
+    )
+    seals = _by_kit(
+        found.seal_checks_due,
+        _(texts._("packages {packages}")),
+        names,
+        _(texts._("Check seals")),
+        "/do/seal.check?{packages}",
+        found.at,
+    )
+
+    def lists(title: str, empty: str, rows: tuple[Row, ...]) -> WorkList:
         return WorkList(title=_(title), empty=_(empty), rows=rows)
 
-    open_kit, disposal = "/kits/{kit}?for=task", "/kits/{kit}/disposal"
     return [
-        WorkList(
-            title=_(texts._("Second signatures")),
-            empty=_(texts._("Nothing waits for your signature.")),
-            rows=tuple(
-                Row(
-                    kit=p.kit,
-                    says=_(texts.ACTIONS[p.action]),
-                    href=f"/signatures/{p.id}",
-                    step=_(texts._("Compare and sign")),
-                    due=p.until,
-                )
-                for p in found.proposals
-            ),
+        lists(texts._("Second signatures"), texts._("Nothing waits for your signature."), signatures),
+        lists(
+            texts._("Requests of the police"), texts._("Every request of the police is answered."), requests
         ),
-        WorkList(
-            title=_(texts._("Requests of the police")),
-            empty=_(texts._("Every request of the police is answered.")),
-            rows=tuple(
-                Row(
-                    kit=r.kit,
-                    says=f"{names.get(r.zone, r.zone)}, {r.pv}",
-                    href=f"/do/request.answer?request={r.id}",
-                    step=_(texts._("Answer")),
-                    since=r.received_at,
-                )
-                for r in found.requests
-            ),
+        lists(
+            texts._("Seals to be checked by another person"), texts._("No seal waits to be checked."), seals
         ),
-        WorkList(
-            title=_(texts._("Seals to be checked by another person")),
-            empty=_(texts._("No seal waits to be checked.")),
-            rows=_by_kit(
-                found.seal_checks_due,
-                _(texts._("packages {packages}")),
-                names,
-                _(texts._("Check seals")),
-                "/do/seal.check?{packages}",
-                found.at,
-            ),
-        ),
-        tasks(
-            texts._("Notices due"),
-            texts._("No notice is due."),
-            found.notices_due,
-            texts._("the term ends on {day}"),
-            texts._("Record a notice"),
-            "/do/notice.attempt?kit={kit}",
-        ),
-        tasks(
-            texts._("Terms that are over"),
-            texts._("No term is over."),
-            found.expired,
-            texts._("the term ended on {day}"),
-            texts._("Look at the conditions"),
-            disposal,
-        ),
-        tasks(
-            texts._("Disposals proposed"),
-            texts._("No disposal waits for approval."),
-            found.disposals_proposed,
-            texts._("to be approved by a coordinator"),
-            texts._("Look at the conditions"),
-            disposal,
-        ),
-        tasks(
-            texts._("Disposals approved"),
-            texts._("No disposal is to be carried out."),
-            found.disposals_approved,
-            texts._("to be carried out before an observer"),
-            texts._("Look at the conditions"),
-            disposal,
-        ),
-        tasks(
-            texts._("Declared long ago and not linked"),
-            texts._("No declared report has waited too long."),
-            found.declared_unlinked,
-            texts._("report declared on {day}"),
-            texts._("Look at the kit"),
-            open_kit,
-        ),
+        *(lists(t.title, t.empty, _rows_of(t, getattr(found, t.name), _, lang)) for t in TASKS),
     ]
+
+
+def _rows_of(tasks: Tasks, kits: Iterable[KitTask], _: Any, lang: str) -> tuple[Row, ...]:
+    return tuple(
+        Row(
+            kit=k.kit,
+            says=_(tasks.says).format(
+                day=day(k.since.astimezone(edge.CALENDAR).date(), lang) if k.since else ""
+            ),
+            href=tasks.href.format(kit=k.kit),
+            step=_(tasks.step),
+        )
+        for k in kits
+    )
 
 
 async def _linked(request: Request, service: Service, actor: Actor) -> list[WorkList]:

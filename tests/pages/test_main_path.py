@@ -25,19 +25,8 @@ def wait_until_signed(visitor: Visitor) -> None:
 PV = "BR.37.L1.012345/2026"
 
 
-def test_a_kit_goes_from_the_bench_to_the_court_without_a_script(
-    pages: Pages, clerk: Callable[[], None]
-) -> None:
-    clerk()
-    nurse, custodian, coordinator = pages.at(NURSE), pages.at(CUSTODIAN), pages.at(COORDINATOR)
-
-    # registered, labelled
-    kit = register(nurse)
-    nurse.press("Print labels")
-    assert nurse.sees("Labels printed")
-    codes = labels_of(nurse, kit)
-
-    # handed over by scanning, accepted by scanning, put into places
+def to_the_store(nurse: Visitor, custodian: Visitor, kit: str, codes: list[str]) -> None:
+    """Handed over by scanning, accepted by scanning, put into places that fit."""
     nurse.go("/scan")
     scan_all(nurse, codes)
     nurse.press("Hand over")
@@ -57,12 +46,13 @@ def test_a_kit_goes_from_the_bench_to_the_court_without_a_script(
         custodian.press("Store")
     assert custodian.sees("3 stored")
 
-    # the victim reports; the police ask; two staff look; the coordinator links
+
+def report_and_link(nurse: Visitor, coordinator: Visitor, officer: Visitor, kit: str) -> None:
+    """The victim reports; the police ask; two staff look; the coordinator links."""
     nurse.go(f"/do/report.declare?kit={kit}")
     nurse.check(how="in_person")
     nurse.press("The victim reports")
     assert nurse.sees("report declared")
-    officer = pages.at(OFFICER)
     officer.go("/ask")
     officer.fill(pv=PV)
     officer.choose(centre=NURSE.organisation or "")
@@ -83,6 +73,23 @@ def test_a_kit_goes_from_the_bench_to_the_court_without_a_script(
     coordinator.choose(office=OFFICE, zone=ZONE)
     coordinator.press("Link to the police report")
     assert coordinator.sees("Linked to a police report")
+
+
+def test_a_kit_goes_from_the_bench_to_the_court_without_a_script(
+    pages: Pages, clerk: Callable[[], None]
+) -> None:
+    clerk()
+    nurse, custodian, coordinator = pages.at(NURSE), pages.at(CUSTODIAN), pages.at(COORDINATOR)
+
+    # registered, labelled
+    kit = register(nurse)
+    nurse.press("Print labels")
+    assert nurse.sees("Labels printed")
+    codes = labels_of(nurse, kit)
+
+    to_the_store(nurse, custodian, kit, codes)
+    officer = pages.at(OFFICER)
+    report_and_link(nurse, coordinator, officer, kit)
 
     # handed to the police, who accept by scanning
     custodian.go(f"/do/handover.offer?p={kit}.1&p={kit}.2&p={kit}.3")
