@@ -330,6 +330,8 @@ def _refusal(error: psycopg.Error) -> Exception:
                 "Nothing may be destroyed while a report, a hold, a hand-over, a request of the police"
                 " or an unexpired term stands."
             )
+        case _ if isinstance(error, psycopg.OperationalError):
+            return error  # the connection was lost: whether it was written, the same key will tell
         case _:
             return Inconsistent(_first_line(error))
 

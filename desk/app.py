@@ -168,7 +168,9 @@ class Guard:
             await self.app(scope, _limited(scope, receive), send_guarded)
         except Exception as happened:
             problem = problem_of(happened, reference)
-            if problem.status >= 500:
+            if problem.status == 503:  # one line: while the database is away there are many
+                _log.error("request %s failed: %s", reference, type(happened).__name__)
+            elif problem.status >= 500:
                 _log.error("request %s failed", reference, exc_info=happened)
             if begun:
                 raise
