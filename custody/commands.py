@@ -59,6 +59,17 @@ class NewPackage:
 
 
 @command
+class Regrouped:
+    """A new package for items that are in the kit already, by their numbers."""
+
+    package: int
+    kind: Literal["bag", "box", "envelope", "tube_rack", "clothing_bag"]
+    storage: Literal["frozen", "refrigerated", "dry"]
+    items: tuple[int, ...] = ()
+    seal: str | None = None
+
+
+@command
 class Agreement:
     """What the victim agreed to, on a signed form of which only the digest is kept."""
 
@@ -187,7 +198,7 @@ class Split:
 
     kit: str
     package: int
-    into: tuple[NewPackage, ...]
+    into: tuple[Regrouped, ...]
     reason: str
 
 
@@ -197,7 +208,7 @@ class Join:
 
     kit: str
     packages: tuple[int, ...]
-    into: NewPackage
+    into: Regrouped
     reason: str
 
 

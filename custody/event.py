@@ -222,8 +222,8 @@ FIELDS: Final[Mapping[str, Kind]] = {
     ),
     "items": Many(
         Thing(
-            {"item": PACKAGE, "type": WORD, "package": PACKAGE, "usable_until": Day()},
-            frozenset({"type", "package", "usable_until"}),
+            {"item": PACKAGE, "group": WORD, "package": PACKAGE, "usable_until": Day()},
+            frozenset({"group", "package", "usable_until"}),
         ),
         99,
     ),

@@ -16,11 +16,11 @@ from custody.commands import (
     ItemFinding,
     Join,
     Lose,
-    NewPackage,
     Open,
     OpenIncident,
     PackageRef,
     PrintLabels,
+    Regrouped,
     Reseal,
     ReturnBelongings,
     Seal,
@@ -246,7 +246,7 @@ def split(seen: Seen, order: Split, actor: Actor) -> Decided:
     if len(order.into) < 2:
         raise Refused("A package is split into at least two.", field="into")
     inside = sorted(i.item for i in kit.items_of(old.package))
-    moved = sorted(i.item for p in order.into for i in p.items)
+    moved = sorted(i for p in order.into for i in p.items)
     if inside != moved:
         raise Refused(
             "Every item of package {package} goes into exactly one of the new ones.",
@@ -258,7 +258,7 @@ def split(seen: Seen, order: Split, actor: Actor) -> Decided:
         {"package": p.package, "kind": p.kind, "storage": p.storage, "from": [old.package]}
         for p in order.into
     ]
-    items = [{"item": i.item, "package": p.package} for p in order.into for i in p.items]
+    items = [{"item": i, "package": p.package} for p in order.into for i in p.items]
     if not items:
         raise Refused("Package {package} has no items to split.", field="package", package=old.package)
     made = fact(kit, "package.split", actor, entries, items=items, reason=order.reason)
@@ -283,7 +283,7 @@ def join(seen: Seen, order: Join, actor: Actor) -> Decided:
     return Decided(facts=(made, *_seal_new(kit, (new,), actor)))
 
 
-def _seal_new(kit: Kit, packages: Sequence[NewPackage], actor: Actor) -> list[Fact]:
+def _seal_new(kit: Kit, packages: Sequence[Regrouped], actor: Actor) -> list[Fact]:
     refuse_used_seals(kit, [p.seal for p in packages if p.seal])
     sealed = [{"package": p.package, "seal": p.seal} for p in packages if p.seal]
     return [fact(kit, "package.sealed", actor, sealed)] if sealed else []
@@ -439,7 +439,6 @@ def return_belongings(
     order: ReturnBelongings,
     actor: Actor,
     second: Actor | None,
-    item_types: Mapping[str, Any],
 ) -> Decided:
     """Give the victim's own belongings back. Samples never leave this way. Takes two people."""
     found = each_kit(seen, "package.return", order.packages, actor)
@@ -450,8 +449,7 @@ def return_belongings(
             if package.holder is None or package.holder.organisation != actor.organisation:
                 raise Refused("Package {package} is not at the centre.", package=package.package)
             items = kit.items_of(package.package)
-            kinds = [item_types.get(i.type, {}).get("group") for i in items]
-            if not items or any(k != SAMPLE_FREE for k in kinds):
+            if not items or any(i.group != SAMPLE_FREE for i in items):
                 raise Refused(
                     "Package {package} holds samples; only belongings can be returned.",
                     package=package.package,

@@ -23,7 +23,7 @@ from custody.decision import Decided, Seen
 from custody.directory import Directory
 from custody.event import Fact, write_moment
 from custody.handling import each_kit, fact, seal_findings
-from custody.kit import Handover, Kit, Package
+from custody.kit import Handover, Holder, Kit, Package
 from custody.people import Actor, Function, OrganisationKind
 from custody.protocol import Custody, Legal
 from custody.refusal import Refused
@@ -229,8 +229,11 @@ def record_acceptance(seen: Seen, order: RecordAcceptance, giver: Actor) -> Deci
     return Decided(facts=tuple(facts))
 
 
-def receive_back(seen: Seen, order: ReceiveBack, receiver: Actor) -> Decided:
-    """Packages come back from somebody without an account, or from one whose access has ended."""
+def receive_back(seen: Seen, order: ReceiveBack, receiver: Actor, directory: Directory) -> Decided:
+    """Packages come back from somebody without an account, or from one whose access has ended.
+
+    Who has an account and may know of the kit hands over and is accepted from; nobody takes from them alone.
+    """
     facts: list[Fact] = []
     for kit, pairs in each_kit(seen, "handover.receive_back", order.packages, receiver):
         findings, _ = seal_findings(kit, pairs, receiver)
@@ -239,6 +242,12 @@ def receive_back(seen: Seen, order: ReceiveBack, receiver: Actor) -> Decided:
             held = package.holder
             if held is not None and held.organisation == receiver.organisation:
                 raise Refused("Package {package} is not with anybody else.", package=package.package)
+            if held is not None and _can_act(kit, held, directory):
+                raise Refused(
+                    "{holder} can hand package {package} over here: ask for that, and accept it.",
+                    holder=held.name or held.organisation,
+                    package=package.package,
+                )
         facts.append(
             fact(
                 kit,
@@ -249,6 +258,14 @@ def receive_back(seen: Seen, order: ReceiveBack, receiver: Actor) -> Decided:
             )
         )
     return Decided(facts=tuple(facts))
+
+
+def _can_act(kit: Kit, held: Holder, directory: Directory) -> bool:
+    """Whether the holder's organisation takes part and may know of the kit."""
+    organisation = directory.organisations.get(held.organisation or "")
+    if organisation is None:
+        return False
+    return organisation.kind not in JUSTICE or kit.legal in (Legal.LINKED, Legal.RELEASED)
 
 
 def overdue(kit: Kit, at: datetime) -> tuple[Handover, ...]:

@@ -55,7 +55,7 @@ class Package:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     item: int
-    type: str
+    group: str  # sample, toxicology or belongings; the exact type stands in the private part
     package: int
     usable_until: date | None = None
     missing: bool = False

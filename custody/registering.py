@@ -42,6 +42,11 @@ def policy_fields(policy: Policy) -> dict[str, Any]:
     return {"id": policy.id, "version": policy.version}
 
 
+def item_key(item: int) -> str:
+    """Under which name the private part says what an item is exactly."""
+    return f"item {item}"
+
+
 def _pack(
     number: str,
     packages: Sequence[NewPackage],
@@ -53,14 +58,18 @@ def _pack(
     at: datetime,
     **more: str,
 ) -> list[Fact]:
-    """The facts that put items into packages and close those with a seal; ``kit`` is None for a new one."""
+    """The facts that put items into packages and close those with a seal; ``kit`` is None for a new one.
+
+    What an item is exactly says much about the person it was taken from, so it goes into the private
+    part; the event says its group: sample, toxicology or belongings.
+    """
     _check_packing(packages, item_types, kit)
     subject = f"custody:{number}"
     when = occurred(paper, at)
     items = [
         {
             "item": i.item,
-            "type": i.type,
+            "group": item_types[i.type]["group"],
             "package": p.package,
             **({"usable_until": i.usable_until.isoformat()} if i.usable_until else {}),
         }
@@ -79,6 +88,7 @@ def _pack(
                 **more,
                 **paper_fields(paper),
             },
+            private={item_key(i.item): i.type for p in packages for i in p.items} or None,
         )
     ]
     if sealed := [{"package": p.package, "seal": p.seal} for p in packages if p.seal]:

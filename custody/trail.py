@@ -114,7 +114,7 @@ def _packed(kit: Kit, event: Event) -> Kit:
         until = each.get("usable_until")
         items[each["item"]] = Item(
             item=each["item"],
-            type=each["type"],
+            group=each["group"],
             package=each["package"],
             usable_until=date.fromisoformat(until) if until else None,
         )

@@ -207,7 +207,7 @@ DOORS: Final[tuple[Door, ...]] = (
         kits=_packages,
         says="Return belongings",
         two_people=True,
-        decide=lambda x, o, s: handling.return_belongings(s, o, x.actor, x.second, TYPES),
+        decide=lambda x, o, s: handling.return_belongings(s, o, x.actor, x.second),
     ),
     Door(
         path="packages/deposit",
@@ -312,7 +312,7 @@ DOORS: Final[tuple[Door, ...]] = (
         shape=c.ReceiveBack,
         kits=_packages,
         says="Receive back",
-        decide=lambda x, o, s: handover.receive_back(s, o, x.actor),
+        decide=lambda x, o, s: handover.receive_back(s, o, x.actor, x.directory),
     ),
     # the victim's decision, and justice
     Door(

@@ -73,6 +73,12 @@ KINDS: Final[Mapping[str, str]] = {
     "clothing_bag": _("clothing bag"),
 }
 
+GROUPS: Final[Mapping[str, str]] = {
+    "sample": _("sample"),
+    "toxicology": _("toxicology"),
+    "belongings": _("belongings"),
+}
+
 ITEMS: Final[Mapping[str, str]] = {
     "swab_oral": _("swab, oral"),
     "swab_vaginal": _("swab, vaginal"),

@@ -268,7 +268,7 @@ def _destroyed(
         for package, ref in sorted(scanned, key=lambda pair: pair[0].package)
     ]
     items = [
-        {"item": item.item, "type": item.type, "package": item.package}
+        {"item": item.item, "group": item.group, "package": item.package}
         for item in sorted(kit.items.values(), key=lambda i: i.item)
         if item.package in numbers and not item.missing
     ]

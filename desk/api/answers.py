@@ -194,6 +194,14 @@ class TrailAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivatePart:
+    """What stands outside the events, encrypted, for the kit's own centre; empty once its key is gone."""
+
+    kit: str
+    part: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scanned:
     """What was scanned. `voided`: a later label is in use and this one must come off; `says` tells people."""
 

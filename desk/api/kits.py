@@ -25,6 +25,7 @@ from desk.api.answers import (
     EventAnswer,
     KitAnswer,
     KitPage,
+    PrivatePart,
     Scanned,
     TrailAnswer,
     answer,
@@ -140,6 +141,23 @@ async def choices_trail(
 ) -> Response:
     found = await service(request).kit(who.actor, parse_kit_number(number), "choices_trail.read", purpose)
     return answer(await _trail(request, who, found, Trail.CHOICES))
+
+
+@router.get(
+    "/kits/{number}/private",
+    name="private_part",
+    summary="Hospital reference, safe channel, types of items; for the kit's own centre",
+    openapi_extra=describes(answers={200: PrivatePart}),
+)
+async def private_part(
+    request: Request,
+    number: str,
+    who: Annotated[Signed, Depends(acting("private.read"))],
+    purpose: Why,
+) -> Response:
+    found = await service(request).kit(who.actor, parse_kit_number(number), "private.read", purpose)
+    part = await service(request).ledger.read_private(who.actor, found)
+    return answer(PrivatePart(kit=found.number, part=part))
 
 
 async def _trail(request: Request, who: Signed, kit: Kit, which: Trail) -> TrailAnswer:

@@ -129,7 +129,7 @@ def _by_kind(door: Door, name: str, kind: Any, chosen: Chosen, made: Any) -> Con
         "signature": "signature",
         "reason": "reason",
         "paper": "paper",
-        "into": "new_package" if kind is c.NewPackage else "split",
+        "into": "new_package" if kind is c.Regrouped else "split",
         "missing": "radios",
     }
     if name in by_name:
@@ -191,7 +191,7 @@ def _listed(door: Door, name: str, chosen: Chosen) -> list[Option] | None:
             holds = kit.holds.values() if kit else ()
             return [Option(h.id, grounds.get(h.ground, h.ground), translate=True) for h in holds]
         case "items":
-            return [Option(str(i.item), f"{i.item}", group=i.type) for i in _items(chosen)]
+            return [Option(str(i.item), f"{i.item}", group=i.group) for i in _items(chosen)]
         case "not_found":
             return [Option(str(p.package), str(p.package)) for p in (kit.open_packages if kit else ())]
         case "packages" if door.action == "package.join":
@@ -377,8 +377,8 @@ async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen
         case "into":
             return (
                 split_into(form, chosen)
-                if kind is not c.NewPackage
-                else new_packages(form, chosen.kit, empty=True)[0]
+                if kind is not c.Regrouped
+                else {k: v for k, v in new_packages(form, chosen.kit, empty=True)[0].items() if k != "items"}
             )
         case "missing":
             return value(form, name) == "true"
@@ -465,11 +465,7 @@ def split_into(form: FormData, chosen: Chosen) -> list[dict[str, Any]]:
     first = max(kit.packages, default=0)
     for entry in new:
         entry["items"] = [
-            {
-                "item": i.item,
-                "type": i.type,
-                **({"usable_until": i.usable_until.isoformat()} if i.usable_until else {}),
-            }
+            i.item
             for i in kit.items_of(package.package)
             if value(form, f"into-{i.item}") == str(entry["package"] - first)
         ]

@@ -20,6 +20,7 @@ from custody.number import parse_kit_number
 from custody.permission import may
 from custody.protocol import STEPS, Custody, Legal, Trail
 from custody.refusal import Refused
+from custody.registering import item_key
 from desk import edge, texts
 from desk.api.kits import PURPOSES, export
 from desk.edge import Signed
@@ -65,6 +66,7 @@ async def kit(
         may_read_choices=may("choices_trail.read", who.actor, found),
         may_export=may("custody_trail.export", who.actor, found),
         names=names,
+        types=await _types(request, who, found, purpose),
         item=request.query_params.get("item"),
     )
 
@@ -88,6 +90,16 @@ async def _trail(request: Request, who: Signed, kit: Kit, purpose: str) -> list[
     await service.kit(who.actor, kit.number, "custody_trail.read", purpose)
     async with seen_by(service.engine, who.actor) as connection:
         return await reading.trail(connection, kit.number, Trail.CUSTODY)
+
+
+async def _types(request: Request, who: Signed, kit: Kit, purpose: str) -> dict[int, str]:
+    """What each item is exactly, out of the private part, for who may read that."""
+    if not may("private.read", who.actor, kit):
+        return {}
+    service = edge.service(request)
+    await service.kit(who.actor, kit.number, "private.read", purpose)
+    part = await service.ledger.read_private(who.actor, kit)
+    return {item: part[item_key(item)] for item in kit.items if item_key(item) in part}
 
 
 @dataclass(frozen=True, slots=True)

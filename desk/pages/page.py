@@ -147,6 +147,7 @@ def _environment(lang: str) -> Environment:
         STORAGE=texts.STORAGE,
         KINDS=texts.KINDS,
         ITEMS=texts.ITEMS,
+        GROUPS=texts.GROUPS,
         EVENTS=texts.EVENTS,
         ACTIONS=texts.ACTIONS,
         EXPLAINED=texts.EXPLAINED,

@@ -169,13 +169,13 @@ async def test_a_receiver_without_an_account_signs_on_the_givers_device_and_it_c
     assert (package.holder.name, package.holder.person) == ("Fien Ver", None)
     assert package.holder.organisation_name == "Lab Overzee"
     back = ReceiveBack(packages=(ref(kit, 1),), giver="Fien Ver", giver_organisation="Lab Overzee")
-    await do(story, CUSTODIAN, kit, lambda s: receive_back(s, back, CUSTODIAN))
+    await do(story, CUSTODIAN, kit, lambda s: receive_back(s, back, CUSTODIAN, story.directory))
     package = (await story.kit(kit)).packages[1]
     assert package.holder is not None
     assert package.holder.person == CUSTODIAN.person
     seen = await story.look(CUSTODIAN, kit)
     with pytest.raises(Refused, match="not with anybody else"):
-        receive_back(seen, back, CUSTODIAN)
+        receive_back(seen, back, CUSTODIAN, story.directory)
 
 
 async def test_an_offer_says_by_when_and_what_is_late_is_listed(story: Story) -> None:

@@ -20,6 +20,7 @@ from custody.commands import (
     OpenIncident,
     PackageRef,
     PrintLabels,
+    Regrouped,
     Reseal,
     ReturnBelongings,
     Seal,
@@ -183,12 +184,12 @@ async def test_a_package_whose_seal_is_not_the_recorded_one_is_not_opened(centre
 # --- split and join ----------------------------------------------------------------------------------
 
 
-def into(number: int, *items: int, sealed: bool = True) -> NewPackage:
-    return NewPackage(
+def into(number: int, *items: int, sealed: bool = True) -> Regrouped:
+    return Regrouped(
         package=number,
         kind="envelope",
         storage="frozen",
-        items=tuple(NewItem(item=i, type="swab_skin") for i in items),
+        items=items,
         seal=f"S-1{number:03}" if sealed else None,
     )
 
@@ -218,7 +219,7 @@ async def test_every_item_of_a_split_package_lies_in_exactly_one_of_the_new_ones
     ids=["one forgotten", "one twice", "one of another package", "into one"],
 )
 async def test_a_split_that_loses_or_invents_an_item_is_refused(
-    centre: Story, parts: tuple[NewPackage, ...]
+    centre: Story, parts: tuple[Regrouped, ...]
 ) -> None:
     kit = await opened(centre, 1)
     with pytest.raises(Refused, match=r"exactly one|at least two"):
@@ -449,11 +450,11 @@ async def test_belongings_go_back_and_samples_never(centre: Story) -> None:
     seen = await centre.look(NURSE, kit)
     for package in (1, 3):
         with pytest.raises(Refused, match="holds samples"):
-            return_belongings(seen, ReturnBelongings(packages=(ref(kit, package),)), NURSE, NURSE_2, TYPES)
+            return_belongings(seen, ReturnBelongings(packages=(ref(kit, package),)), NURSE, NURSE_2)
     order = ReturnBelongings(packages=(ref(kit, 2),))
     with pytest.raises(NeedsSecond):
-        return_belongings(seen, order, NURSE, None, TYPES)
-    await do(centre, NURSE, kit, lambda s: return_belongings(s, order, NURSE, NURSE_2, TYPES))
+        return_belongings(seen, order, NURSE, None)
+    await do(centre, NURSE, kit, lambda s: return_belongings(s, order, NURSE, NURSE_2))
     assert (await centre.kit(kit)).packages[2].state is Custody.RETURNED
 
 
@@ -464,7 +465,7 @@ async def test_belongings_that_lie_at_the_laboratory_are_not_returned_from_the_c
     seen = await centre.look(NURSE, kit)
     order = ReturnBelongings(packages=(ref(kit, 2),))
     with pytest.raises(Refused, match="not at the centre"):
-        return_belongings(seen, order, NURSE, NURSE_2, TYPES)
+        return_belongings(seen, order, NURSE, NURSE_2)
 
 
 # --- who may know ------------------------------------------------------------------------------------

@@ -386,7 +386,7 @@ async def test_evidence_released_in_error_comes_back_sealed_even_from_one_who_no
     await do(story, COORDINATOR, kit, lambda s: linked_in_error(s, kit))
     assert not await sees(story, OFFICER, kit)  # though a package lies in the officer's hands
     back = ReceiveBack(packages=(ref(kit, 1),), giver=str(OFFICER.name), giver_organisation=ZONE)
-    await do(story, NURSE, kit, lambda s: receive_back(s, back, NURSE))
+    await do(story, NURSE, kit, lambda s: receive_back(s, back, NURSE, story.directory))
     package = (await story.kit(kit)).packages[1]
     assert (package.state, package.seal_broken) == (Custody.SEALED, False)
     assert package.holder is not None

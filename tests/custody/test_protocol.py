@@ -260,7 +260,7 @@ TERM = {
     "notice_on": "2026-01-01",
     "over_at": "2026-01-02T00:00:00.000000Z",
 }
-ITEM = {"item": 1, "type": "swab_skin"}
+ITEM = {"item": 1, "group": "sample"}
 
 
 def _hex(chance: Random) -> str:

@@ -17,7 +17,7 @@ from custody.people import Actor
 from custody.protocol import Custody, Trail
 from custody.reading import trail
 from custody.refusal import NotPermitted, NotSeen, Refused
-from custody.registering import register, reserve, supplement
+from custody.registering import item_key, register, reserve, supplement
 from tests.custody.story import (
     COORDINATOR,
     CUSTODIAN,
@@ -94,7 +94,8 @@ async def test_what_only_the_centre_may_read_stands_outside_the_events(centre: S
     number, _ = await registered(centre, lambda o: o)
     kit = await centre.kit(number)
     part = await centre.ledger.read_private(NURSE, kit)
-    assert part == {"hospital_reference": "REF-INVENTED-1", "channel_address": "x@y"}
+    assert (part["hospital_reference"], part["channel_address"]) == ("REF-INVENTED-1", "x@y")
+    assert {part[item_key(item)] for item in kit.items} == {"swab_skin", "underwear", "urine_toxicology"}
     async with centre.ledger.engine.connect() as connection:
         assert await trail(connection, number, Trail.CHOICES) == []  # without a context
     assert await centre.ledger.read_private(OTHER_NURSE, kit) == {}
