@@ -18,6 +18,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/custody-ready
 ASSETS := $(VENV)/custody-assets
 TRANSLATIONS := desk/translations
+EXTRACT := $(BIN)/pybabel -q extract -F $(TRANSLATIONS)/babel.cfg --no-location --omit-header \
+    --sort-output -k Refused -k NotPermitted -k _condition:4
 TEXTS  := $(wildcard $(TRANSLATIONS)/*/LC_MESSAGES/*.po)
 
 # need COMMAND-THAT-TESTS-FOR-IT, DEBIAN-PACKAGE, WHAT-IT-IS
@@ -34,7 +36,7 @@ if ! $(1) >/dev/null 2>&1; then
 fi
 endef
 
-.PHONY: demo test check lock browser ready format
+.PHONY: demo test check lock browser ready format messages
 demo: $(ASSETS) $(TEXTS:.po=.mo)
 	export CUSTODY_DEMO=fictional
 	exec $(BIN)/custody demo
@@ -51,10 +53,15 @@ check: $(READY)
 	trap 'rm -rf "$$data"' EXIT
 	env -u CUSTODY_DATABASE_URL -u CUSTODY_CLERK_DATABASE_URL -u CUSTODY_MIGRATOR_DATABASE_URL \
 	    CUSTODY_DATA="$$data/var" $(BIN)/custody database check
-	if [ -f babel.cfg ]; then
-	    $(BIN)/pybabel -q extract -F babel.cfg -o "$$data/messages.pot" .
-	    $(BIN)/pybabel update --check --ignore-pot-creation-date -i "$$data/messages.pot" -d $(TRANSLATIONS)
+	$(EXTRACT) -o "$$data/messages.pot" .
+	if ! cmp -s "$$data/messages.pot" $(TRANSLATIONS)/messages.pot; then
+	    echo "The catalogue of messages is out of date: make messages." >&2
+	    exit 1
 	fi
+
+# The catalogue of messages, made anew from the code.
+messages: $(READY)
+	$(EXTRACT) -o $(TRANSLATIONS)/messages.pot .
 
 format: $(READY)
 	$(BIN)/ruff format .
