@@ -32,6 +32,7 @@ from desk.settings import CannotStart, Settings
 from desk.token import IssuersUnreadable, Verifier, read_issuers
 
 LARGEST_REQUEST: Final = 1024 * 1024  # bytes
+LARGEST_FORM: Final = 16 * 1024 * 1024  # bytes; a scanned form, of which only the digest is kept
 STATIC: Final = Path(__file__).parent / "static"
 POOL: Final = 10  # connections of one worker; PostgreSQL is idle most of the time, Python's CPU is the limit
 
@@ -165,6 +166,8 @@ class Guard:
             await send(message)
 
         try:
+            if b"%00" in scope["query_string"] or "\0" in scope["path"]:
+                raise HTTPException(400)  # a NUL, which no database keeps, stands for nothing of ours
             await self.app(scope, _limited(scope, receive), send_guarded)
         except Exception as happened:
             problem = problem_of(happened, reference)
@@ -214,8 +217,11 @@ class Guard:
 
 def _limited(scope: Scope, receive: Receive) -> Receive:
     """The request's body, refused with 413 as soon as it is larger than is accepted."""
+    headers = dict(scope["headers"])
+    upload = headers.get(b"content-type", b"").startswith(b"multipart/form-data")
+    most = LARGEST_FORM if upload and not scope["path"].startswith("/api/") else LARGEST_REQUEST
     for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or int(value) > LARGEST_REQUEST):
+        if name == b"content-length" and (not value.isdigit() or int(value) > most):
             raise HTTPException(413)
     seen = 0
 
@@ -224,7 +230,7 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
-            if seen > LARGEST_REQUEST:
+            if seen > most:
                 raise HTTPException(413)
         return message
 
