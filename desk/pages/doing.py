@@ -72,6 +72,7 @@ async def _form(
     controls = forms.controls(door, chosen)
     fresh = [{"kind": "bag", "storage": "dry", "seal": "", "usable_until": "", "items": _blank()}]
     if door.action == "package.split":
+        forms.one_package(chosen)
         fresh = fresh * 2
     return await page(
         request,
@@ -173,9 +174,9 @@ def grown(form: FormData) -> dict[str, Any]:
     told: dict[str, Any] = {k: v for k, v in form.multi_items() if isinstance(v, str)}
     what = str(form.get("more", ""))
     if what == "package":
-        told["packages_count"] = str(int(told.get("packages_count", "1")) + 1)
-    elif what.removeprefix("lines-").isdigit():
-        told[what] = str(int(told.get(what, forms.FIRST_LINES)) + 3)
+        told["packages_count"] = str((forms.whole(told.get("packages_count", "")) or 1) + 1)
+    elif forms.whole(what.removeprefix("lines-")) is not None:
+        told[what] = str((forms.whole(told.get(what, "")) or forms.FIRST_LINES) + 3)
     return told
 
 

@@ -253,9 +253,17 @@ def _later(at: datetime) -> str:
 
 
 def value(form: FormData, name: str) -> str | None:
-    """A text field without blanks around it; None for an empty one."""
+    """A text field without blanks around it; None for an empty one. Raises Refused for a NUL, which no
+    database keeps."""
     given = form.get(name)
+    if isinstance(given, str) and "\0" in given:
+        raise Refused("This text has characters that cannot be seen. Write it again.", field=name)
     return given.strip() or None if isinstance(given, str) else None
+
+
+def whole(text: str) -> int | None:
+    """A whole number as a form counts: digits 0 to 9, no more than four; None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 4 else None
 
 
 def key_of(form: FormData) -> str:
@@ -271,9 +279,10 @@ def refs_of(values: Sequence[str]) -> list[tuple[str, int]]:
     found: dict[tuple[str, int], None] = {}
     for each in values[:200]:
         kit, _, package = each.partition(".")
-        if not (package.isascii() and package.isdigit() and 1 <= int(package) <= 99):
+        number = whole(package) or 0
+        if not 1 <= number <= 99:
             raise Refused("This is not a package of a kit. Scan its label again.", field="packages")
-        found[(str(parse_kit_number(kit)), int(package))] = None
+        found[(str(parse_kit_number(kit)), number)] = None
     return list(found)
 
 
@@ -373,13 +382,12 @@ async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen
         case "signature":
             return signature(form, name)
         case "package":
-            return refs_of([str(v) for v in form.getlist("p")])[0][1]
+            return one_package(chosen)[1].package
+        case "into" if kind is c.Regrouped:
+            new = new_packages(form, chosen.kit, empty=True)
+            return {k: v for k, v in new[0].items() if k != "items"} if new else None
         case "into":
-            return (
-                split_into(form, chosen)
-                if kind is not c.Regrouped
-                else {k: v for k, v in new_packages(form, chosen.kit, empty=True)[0].items() if k != "items"}
-            )
+            return split_into(form, chosen)
         case "missing":
             return value(form, name) == "true"
         case "parts":
@@ -387,12 +395,11 @@ async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen
     if name in DIGESTS:
         return await digest(form, name)
     if kind == tuple[int, ...]:
-        return [int(v) for v in form.getlist(name) if isinstance(v, str) and v.isdigit()]
+        return [n for v in form.getlist(name) if isinstance(v, str) and (n := whole(v)) is not None]
     if kind is datetime:
         return when(form, name)
     if kind is int:
-        given = value(form, name) or ""
-        return int(given) if given.isascii() and given.isdigit() else None
+        return whole(value(form, name) or "")
     return value(form, name)
 
 
@@ -401,15 +408,15 @@ async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen
 
 def lines(form: Mapping[str, Any] | FormData, start: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The packages of the editor as they stand in the form, to be drawn again; ``start`` where it is new."""
-    count = str(form.get("packages_count", ""))
-    if not count.isdigit():
+    count = whole(str(form.get("packages_count", "")))
+    if count is None:
         return [dict(s) for s in start]
     found = []
-    for n in range(1, min(int(count), 30) + 1):
-        per = str(form.get(f"lines-{n}", ""))
+    for n in range(1, min(count, 30) + 1):
+        per = whole(str(form.get(f"lines-{n}", "")))
         items = [
             {"type": str(form.get(f"type-{n}-{i}", "")), "count": str(form.get(f"count-{n}-{i}", ""))}
-            for i in range(1, (min(int(per), 40) if per.isdigit() else FIRST_LINES) + 1)
+            for i in range(1, (FIRST_LINES if per is None else min(per, 40)) + 1)
         ]
         found.append(
             {
@@ -441,9 +448,10 @@ def new_packages(form: FormData, kit: Kit | None, *, empty: bool = False) -> lis
             count = line["count"].strip()
             if not line["type"] or not count:
                 continue
-            if not (count.isascii() and count.isdigit()) or int(count) > 60:
+            number = whole(count)
+            if number is None or number > 60:
                 raise Refused("A number of items is a whole number up to 60.", field="items")
-            for _ in range(int(count)):
+            for _ in range(number):
                 item += 1
                 until = entry["usable_until"] if _toxicology(line["type"]) else ""
                 items.append(
@@ -458,9 +466,16 @@ def _toxicology(type_: str) -> bool:
     return bool(TYPES.get(type_, {}).get("usable_until"))
 
 
+def one_package(chosen: Chosen) -> tuple[Kit, Package]:
+    """The package that was scanned first. Raises Refused where none was."""
+    if not chosen.packages:
+        raise Refused("Name at least one package.", field="packages")
+    return chosen.packages[0]
+
+
 def split_into(form: FormData, chosen: Chosen) -> list[dict[str, Any]]:
     """The new packages of a split: each item of the old one goes where its choice says."""
-    kit, package = chosen.packages[0]
+    kit, package = one_package(chosen)
     new = new_packages(form, kit, empty=True)
     first = max(kit.packages, default=0)
     for entry in new:
