@@ -98,6 +98,11 @@ async def reading(engine: AsyncEngine, actor: Actor) -> AsyncIterator[AsyncConne
         yield connection
 
 
+async def forget_proposals(connection: AsyncConnection) -> None:
+    """Delete commands that waited for a second person until thirty days ago. For the clerk."""
+    await connection.execute(text("SELECT custody.forget_proposals()"))
+
+
 class Ledger:
     """Writes evidence. One for each process; safe to share between tasks."""
 

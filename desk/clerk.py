@@ -33,7 +33,7 @@ from audit.sign import CannotSign, Signer
 from audit.text import Malformed
 from audit.tile import MissingTile
 from custody import reading
-from custody.ledger import Ledger
+from custody.ledger import Ledger, forget_proposals
 from desk.database import libpq
 from desk.keys import LOGS, FileMasters, publish_key, signing_key
 from desk.session import forget_ended
@@ -129,10 +129,11 @@ class Clerk:
             _say(f"the scheduled check did not come through ({type(error).__name__}); the next one will.")
 
     async def forget(self) -> None:
-        """Delete sessions and counted attempts that ended long ago."""
+        """Delete sessions, counted attempts and waiting commands that ended long ago."""
         try:
             async with self.engine.begin() as connection:
                 await forget_ended(connection)
+                await forget_proposals(connection)
         except Exception as error:
             _say(f"ended sessions were not deleted ({type(error).__name__}); the next turn will.")
 

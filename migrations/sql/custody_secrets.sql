@@ -85,3 +85,16 @@ BEGIN
     WHERE p.id = id_ AND p.signed_at IS NULL AND p.organisation = custody.mine('organisation');
     RETURN FOUND;
 END $$;
+
+-- Commands that waited for a second person and were signed, or fell away, thirty days ago. The clerk's.
+CREATE FUNCTION custody.forget_proposals() RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gone integer;
+BEGIN
+    DELETE FROM custody.proposal p WHERE p.until < custody.clock() - interval '30 days';
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END $$;

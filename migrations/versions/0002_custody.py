@@ -161,6 +161,7 @@ def _reading() -> None:
         op.execute(f"GRANT EXECUTE ON FUNCTION custody.{function} TO custody_service, custody_clerk")
     for function in FOR_DESK:
         op.execute(f"GRANT EXECUTE ON FUNCTION custody.{function} TO custody_service")
+    op.execute("GRANT EXECUTE ON FUNCTION custody.forget_proposals() TO custody_clerk")
     op.execute("GRANT EXECUTE ON FUNCTION custody.clock() TO custody_auditor")
 
 

@@ -316,7 +316,9 @@ def test_an_event_is_not_larger_than_a_court_can_read() -> None:
     ]
     labels = [{"code": "7M4P9XQ3RT6C-P01-100-7", "serial": 100}] * 200
     documents = [{"kind": "k" * 40, "digest": "ab" * 32}] * 20
-    items = [{"item": n, "group": "t" * 40, "package": n, "usable_until": "2026-05-01"} for n in range(1, 100)]
+    items = [
+        {"item": n, "group": "t" * 40, "package": n, "usable_until": "2026-05-01"} for n in range(1, 100)
+    ]
     big = altered(
         packages=entries, labels=labels, documents=documents, items=items, numbers=["7M4P9XQ3RT6C"] * 200
     )
