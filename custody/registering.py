@@ -161,42 +161,42 @@ def register(
         raise Refused("The examination cannot lie in the future.", field="examined_at")
     if number in seen.kits:
         raise Refused("This number belongs to a kit already.", field="number")
-    choices = f"choices:{number}"
-    when = occurred(order.paper, seen.at)
+    registered = Fact(
+        type="kit.registered",
+        subject=f"custody:{number}",
+        who=actor.who(),
+        occurred_at=occurred(order.paper, seen.at),
+        fields={
+            "centre": actor.organisation,
+            "examined_on": term.start.isoformat(),
+            **paper_fields(order.paper),
+        },
+    )
+    packed = _pack(number, order.packages, actor, item_types, kit=None, paper=order.paper, at=seen.at)
+    chosen = _first_choices(number, order, actor, seen.at, term, policy)
+    extra = {"cards": [{"kit": number, **card}]} if card else {}
+    return Decided(facts=(registered, *packed, *chosen), extra=extra)
+
+
+def _first_choices(
+    number: str, order: Register, actor: Actor, at: datetime, term: Term, policy: Policy
+) -> list[Fact]:
+    """What the victim agreed to: on a signed form, until when, and whether with a card."""
+    agreement = order.agreement
+    when = occurred(order.paper, at)
 
     def choice(type_: str, private: Mapping[str, str] | None = None, **fields: Any) -> Fact:
         return Fact(
             type=type_,
-            subject=choices,
+            subject=f"choices:{number}",
             who=actor.who(),
             occurred_at=when,
             fields={**fields, **paper_fields(order.paper)},
             private=private,
         )
 
-    agreement = order.agreement
     told = {"hospital_reference": order.hospital_reference, "channel_address": agreement.channel_address}
-    facts = [
-        Fact(
-            type="kit.registered",
-            subject=f"custody:{number}",
-            who=actor.who(),
-            occurred_at=when,
-            fields={
-                "centre": actor.organisation,
-                "examined_on": term.start.isoformat(),
-                **paper_fields(order.paper),
-            },
-        ),
-        *_pack(
-            number,
-            order.packages,
-            actor,
-            item_types,
-            kit=None,
-            paper=order.paper,
-            at=seen.at,
-        ),
+    return [
         choice(
             "agreement.recorded",
             private={k: v for k, v in told.items() if v} or None,
@@ -213,8 +213,6 @@ def register(
         ),
         choice("card.issued", card=order.card),
     ]
-    extra = {"cards": [{"kit": number, **card}]} if card else {}
-    return Decided(facts=tuple(facts), extra=extra)
 
 
 def supplement(
