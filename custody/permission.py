@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from custody.kit import Kit, Package
-from custody.people import Actor, Function
+from custody.people import STAFF, Actor, Function
 from custody.protocol import Legal
 from custody.refusal import NoSuchPackage, NotPermitted, NotSeen
 
@@ -170,6 +170,43 @@ def knows(actor: Actor, kit: Kit, package: Package) -> bool:
         return True
     held = package.holder is not None and package.holder.organisation == actor.organisation
     return held or receives(actor, kit, package)
+
+
+def as_known(actor: Actor, kit: Kit) -> Kit:
+    """The kit as far as this person may know of it; what may not be known is as if it had never been.
+
+    Its centre and the victim know everything. Others know nothing of the choices, so ``retention`` says
+    nothing to them; and where the kit is not linked to them, only of the packages that are, or come, into the
+    hands of their organisation.
+    """
+    if Relation.OWN in relations(actor, kit) or (
+        actor.organisation == kit.centre and actor.function in STAFF
+    ):
+        return kit
+    packages = {n: p for n, p in kit.packages.items() if knows(actor, kit, p)}
+    items = {n: i for n, i in kit.items.items() if i.package in packages}
+    parts = {"K"} | {f"P{n:02}" for n in packages} | {f"I{n:02}" for n in items}
+    whole = Relation.LINKED in relations(actor, kit)
+    return Kit(
+        number=kit.number,
+        centre=kit.centre,
+        examined_on=kit.examined_on,
+        registered_at=kit.registered_at,
+        custody_head=kit.custody_head,
+        legal=kit.legal,
+        packages=packages,
+        items=items,
+        labels={part: serial for part, serial in kit.labels.items() if part in parts},
+        handovers={n: h for n, h in kit.handovers.items() if whole or set(h.packages) & set(packages)},
+        order=kit.order if whole else None,
+        matches=kit.matches if whole else (),
+        link=kit.link,
+        linked_at=kit.linked_at,
+        released_at=kit.released_at,
+        findings=tuple(
+            f for f in kit.findings if f.trail == "custody" and (whole or set(f.packages) & set(packages))
+        ),
+    )
 
 
 def may(action: str, actor: Actor, kit: Kit | None = None, package: Package | None = None) -> bool:

@@ -26,7 +26,7 @@ from custody.ledger import Command, Ledger, Receipt, place
 from custody.ledger import reading as seen_by
 from custody.number import RANDOM_BYTES, issue, parse_kit_number
 from custody.people import Actor
-from custody.permission import permit
+from custody.permission import as_known, permit
 from custody.prosecution import request
 from custody.protocol import Trail
 from custody.refusal import KeyUsed, NeedsSecond, NotSeen, Refused
@@ -295,13 +295,13 @@ class Service:
     # --- reading ---------------------------------------------------------------------------
 
     async def kit(self, actor: Actor, number: str, action: str, purpose: str) -> Kit:
-        """A kit, for somebody who may read it; the reading is on record before anything is shown."""
+        """A kit as far as this person may know of it; the reading is on record before anything is shown."""
         seen = await self.ledger.look(actor, [number])
         if number not in seen.kits:
             raise NotSeen
         permit(action, actor, seen.kits[number])
         await access.record(self.engine, actor, read=action.replace(".", "_"), kit=number, purpose=purpose)
-        return seen.kits[number]
+        return as_known(actor, seen.kits[number])
 
 
 def _number(text_: str) -> str:

@@ -13,7 +13,7 @@ from custody.kit import Destruction, Disposal, Finding, Handover, Hold, Item, Ki
 from custody.ledger import Receipt
 from custody.people import STAFF, Actor, Function
 from custody.permission import Relation as Rel
-from custody.permission import receives, relations
+from custody.permission import as_known, relations
 from custody.protocol import Legal, Retention
 
 RECEIVED: Final = "received"
@@ -364,26 +364,21 @@ def kit_line(kit: Kit, actor: Actor) -> KitLine:
 
 
 def kit_answer(kit: Kit, actor: Actor) -> KitAnswer:
-    """The kit for this person. Without the whole kit (centre, linked office and zone): only the packages that
-    are or come into the hands of the person's organisation."""
+    """The kit for this person, as far as it may be known."""
     mine = of_centre(actor, kit)
     whole = mine or Rel.LINKED in relations(actor, kit)
-    packages = {n: p for n, p in kit.packages.items() if whole or _with_us(actor, kit, p)}
-    shown = set(packages)
-    items = {n: i for n, i in kit.items.items() if i.package in shown}
-    parts = {f"P{n:02}" for n in packages} | {f"I{n:02}" for n in items} | {"K"}
-    findings = (f for f in kit.findings if mine or f.trail == "custody")
+    known = as_known(actor, kit)
     return KitAnswer(
         kit=kit.number,
         written=written(kit.number),
         centre=kit.centre,
         legal=kit.legal,
         registered_at=kit.registered_at,
-        packages=packages,
-        items=items,
-        labels={part: serial for part, serial in kit.labels.items() if part in parts},
-        handovers={id_: h for id_, h in kit.handovers.items() if whole or shown & set(h.packages)},
-        findings=tuple(f for f in findings if whole or shown & set(f.packages)),
+        packages=known.packages,
+        items=known.items,
+        labels=known.labels,
+        handovers=known.handovers,
+        findings=known.findings,
         retention=kit.retention if mine else None,
         examined_on=kit.examined_on if whole else None,
         link=kit.link if whole else None,
@@ -391,11 +386,6 @@ def kit_answer(kit: Kit, actor: Actor) -> KitAnswer:
         released_at=kit.released_at if whole else None,
         choices=_choices(kit) if mine else None,
     )
-
-
-def _with_us(actor: Actor, kit: Kit, package: Package) -> bool:
-    held = package.holder is not None and package.holder.organisation == actor.organisation
-    return held or receives(actor, kit, package)
 
 
 def _choices(kit: Kit) -> Choices:

@@ -23,6 +23,7 @@ from custody.people import Function
 from custody.permission import PERMISSIONS
 from custody.refusal import NotPermitted, NotSeen, Refused
 from desk import edge, texts
+from desk.api.answers import of_centre
 from desk.doors import BY_ACTION, Door
 from desk.edge import Signed
 from desk.pages import forms
@@ -85,7 +86,9 @@ async def _form(
         controls=controls,
         chosen=chosen,
         kit=kit,
-        tag=state_tag(kit) if kit is not None and door.action in ON_STATE else "",
+        tag=state_tag(kit)
+        if door.action in ON_STATE and kit is not None and of_centre(who.actor, kit)
+        else "",
         filled=filled,
         warn=warn,
         new_lines=forms.lines(filled, fresh),

@@ -24,7 +24,7 @@ from custody.items import TYPES
 from custody.kit import Kit, Package
 from custody.number import parse_kit_number
 from custody.people import Actor, Function, OrganisationKind
-from custody.permission import permit
+from custody.permission import as_known, permit
 from custody.protocol import Custody
 from custody.refusal import Refused
 from desk import edge, texts
@@ -512,9 +512,9 @@ async def chosen_of(
         kits = {n: await service.kit(who.actor, n, "kit.read", "task") for n in numbers}
     else:
         seen = await service.ledger.look(who.actor, list(numbers))
-        kits = {n: seen.kit(n) for n in numbers}
-        for each in kits.values():
-            permit("kit.read", who.actor, each)
+        for number in numbers:
+            permit("kit.read", who.actor, seen.kit(number))
+        kits = {n: as_known(who.actor, seen.kit(n)) for n in numbers}
     found = []
     for number, package in refs:
         if package not in kits[number].packages:

@@ -17,11 +17,12 @@ from custody.event import Event
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.number import parse_kit_number
-from custody.permission import may
+from custody.permission import Relation, may, relations
 from custody.protocol import STEPS, Custody, Legal, Trail
 from custody.refusal import Refused
 from custody.registering import item_key
 from desk import edge, texts
+from desk.api.answers import of_centre
 from desk.api.kits import PURPOSES, export
 from desk.edge import Signed
 from desk.pages import forms
@@ -62,7 +63,9 @@ async def kit(
         trail=[_told(e, names) for e in reversed(trail)] if trail is not None else None,
         hands=_hands(request, trail or ()),
         at=at,
-        staff=found.centre == who.actor.organisation,
+        staff=of_centre(who.actor, found),
+        whole=Relation.OF_CENTRE in relations(who.actor, found)
+        or Relation.LINKED in relations(who.actor, found),
         may_read_choices=may("choices_trail.read", who.actor, found),
         may_export=may("custody_trail.export", who.actor, found),
         names=names,
@@ -126,7 +129,7 @@ def _states(request: Request, kit: Kit, who: Signed) -> list[State]:
             "accent" if kit.legal is not Legal.UNREPORTED else "",
         ),
     ]
-    if kit.centre == who.actor.organisation:
+    if of_centre(who.actor, kit):
         more = ""
         if kit.term is not None and kit.legal is Legal.UNREPORTED and kit.retention != "disposed":
             more = _(texts._("kept until {day}")).format(day=day(kit.term.end, language(request)))

@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from custody.number import KitNumber, Part, item, label_code, next_serial, package
 from custody.people import Actor
+from desk.doors import DOORS
 from tests.custody.story import ANALYST, CENTRE, COORDINATOR, LAB, NURSE, OTHER_CENTRE, OTHER_NURSE
 from tests.desk.conftest import Desk, moment, refs
 
@@ -15,10 +17,10 @@ def kit(desk: Desk) -> str:
     """Package 1 is at the laboratory, package 2 at another centre, package 3 still with the nurse."""
     number = str(desk.at(NURSE).register(desk.now())["kit"])
     due = moment(desk.now() + timedelta(hours=4))
-    for package, organisation, receiver in ((1, LAB, ANALYST), (2, OTHER_CENTRE, OTHER_NURSE)):
-        given = {"packages": refs(number, package), "organisation": organisation, "due_at": due}
+    for n, organisation, receiver in ((1, LAB, ANALYST), (2, OTHER_CENTRE, OTHER_NURSE)):
+        given = {"packages": refs(number, n), "organisation": organisation, "due_at": due}
         assert desk.at(NURSE).post("hand-overs/offers", given).status_code == 201
-        taken = desk.at(receiver).post("hand-overs/acceptances", {"packages": refs(number, package)})
+        taken = desk.at(receiver).post("hand-overs/acceptances", {"packages": refs(number, n)})
         assert taken.status_code == 201, taken.text
     return number
 
@@ -79,3 +81,37 @@ def test_another_centre_learns_nothing_of_a_disposal_or_an_order(desk: Desk, kit
     )
     assert entered.status_code == 201
     assert nurse.post("orders/confirmations", order).json()["detail"] == confirmed.json()["detail"]
+
+
+def test_the_label_of_a_package_of_others_is_as_one_that_was_never_printed(desk: Desk, kit: str) -> None:
+    assert desk.at(NURSE).post("labels/prints", {"kit": kit}).status_code == 201
+
+    def says(person: Actor, part: Part) -> str:
+        code = label_code(KitNumber(kit), part, next_serial(KitNumber(kit), part, 0))
+        return str(desk.at(person).get("scan", code=code).json()["says"])
+
+    assert says(ANALYST, package(1)) == says(NURSE, package(3))
+    assert says(ANALYST, package(3)) == says(ANALYST, package(77)) != says(NURSE, package(3))
+    assert says(ANALYST, item(2)) == says(ANALYST, item(77))
+
+
+@pytest.mark.parametrize("person", [ANALYST, OTHER_NURSE])
+def test_no_page_shows_the_packages_of_others_or_the_choices(desk: Desk, kit: str, person: Actor) -> None:
+    hold = {"kit": kit, "ground": "suspected_pressure", "reason": "somebody waits outside"}
+    assert desk.at(COORDINATOR).post("holds", hold).status_code == 201
+    choices = desk.at(COORDINATOR).get(f"kits/{kit}", purpose="task").json()["choices"]
+    own = 1 if person is ANALYST else 2
+    client = desk.client(**{"sec-fetch-site": "same-origin", "accept": "text/html"})
+    assert person.person is not None
+    assert client.post("/sign-in", data={"who": person.person}).status_code == 303
+    shown = client.get(f"/kits/{kit}", params={"for": "task"})
+    assert f"S-{own}" in shown.text
+    others = [f"{kit}.{n}" for n in (1, 2, 3) if n != own]
+    paths = [f"/kits/{kit}?for=task", f"/scan?kit={kit}&then=disposal.carry_out"]
+    paths += [f"/do/{door.action}?kit={kit}" for door in DOORS]
+    paths += [f"/do/{door.action}?p={p}" for door in DOORS for p in others]
+    paths += [f"/scan?p={p}" for p in others]
+    for path in paths:
+        page = client.get(path).text
+        for told in (*(f"S-{n}" for n in (1, 2, 3) if n != own), choices["holds"][0]["id"]):
+            assert told not in page, f"{path}: {told}"
