@@ -270,7 +270,8 @@ def _read_manifest(data: bytes) -> Mapping[str, Any]:
         stated = json.loads(data)
         KIT.check("kit", stated["kit"])
         whole = type(stated["events"]) is int and 1 <= stated["events"] <= MOST_EVENTS
-        plain = isinstance(stated["origin"], str) and _ORIGIN.fullmatch(stated["origin"])
+        origin = stated["origin"]  # it is printed, so it must not steer a terminal or turn letters around
+        plain = isinstance(origin, str) and _ORIGIN.fullmatch(origin) and origin.isprintable()
         if stated["format"] != FORMAT:
             raise BundleRefused("bundle.json is of a format that this program does not know")
         if not whole or not plain or _manifest(stated["kit"], stated["events"], stated["origin"]) != data:

@@ -186,6 +186,14 @@ NOT_BUNDLES: dict[str, tuple[Callable[[], bytes], str]] = {
         ),
         "bundle.json",
     ),
+    "a log's name that steers a terminal": (
+        lambda: packed_again(
+            changed(
+                **{"bundle.json": files(BUNDLE)["bundle.json"].replace(b"/log", "/\x9b2J\u202elog".encode())}
+            )
+        ),
+        "bundle.json",
+    ),
     "an event larger than an event": (
         lambda: packed_again(changed(**{"events/0001.json": b"x" * 65_537})),
         "larger than",
