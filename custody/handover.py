@@ -64,7 +64,9 @@ def offer(seen: Seen, order: Offer, giver: Actor, directory: Directory, handover
         for package in right:
             if package.seal_broken:
                 raise Refused(
-                    "The seal of package {package} is broken: close it again first.", package=package.package
+                    "The seal of package {package} is broken or is not the one on record:"
+                    " close it again first.",
+                    package=package.package,
                 )
         when = occurred(order.paper, seen.at)
         entries = [{"package": p.package, **({"seal": p.seal} if p.seal else {})} for p in right]
@@ -120,12 +122,19 @@ def accept(seen: Seen, order: Accept, receiver: Actor) -> Decided:
 
     A package whose seal is another one is not accepted: the finding is recorded, and it stays on the way.
     A broken seal is recorded and the package accepted, since somebody must answer for it. Evidence
-    accepted by the police after the link is released to the prosecution file.
+    accepted by the police after the link is released to the prosecution file. Who offered does not accept:
+    a hand-over has two sides.
     """
     facts: list[Fact] = []
     for kit, pairs in each_kit(seen, "handover.accept", order.packages, receiver):
         when = occurred(order.paper, seen.at)
         for open_, group in _by_handover(kit, pairs):
+            if open_.giver.person is not None and open_.giver.person == receiver.person:
+                raise Refused(
+                    "You offered package {package} yourself: another person accepts it, or you take the offer"
+                    " back.",
+                    package=group[0][0].package,
+                )
             findings, right = seal_findings(kit, group, receiver)
             facts += findings
             broken = [p for p, r in group if r.condition == "broken" and r.seal in (None, p.seal)]

@@ -1,7 +1,7 @@
 """From the victim's decision (or a judge's order) to the prosecution file, and the ways back."""
 
-from datetime import date
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 
 from custody.commands import (
     AnswerRequest,
@@ -28,6 +28,9 @@ from custody.permission import permit
 from custody.protocol import Legal
 from custody.refusal import NotSeen, Refused
 from custody.registering import policy_fields, term_fields
+
+EARLIEST_DAY: Final = timedelta(hours=14)
+"""How far the calendar of any place on earth is ahead of UTC: a date later than that is still to come."""
 
 
 def choice(kit: Kit, type_: str, actor: Actor, **fields: Any) -> Fact:
@@ -66,11 +69,13 @@ def wish_withdrawal(kit: Kit, order: WishWithdrawal, actor: Actor) -> Decided:
     return Decided(facts=(choice(kit, "withdrawal.wished", actor, how=order.how),))
 
 
-def enter_order(kit: Kit, order: EnterOrder, actor: Actor, hold: str) -> Decided:
+def enter_order(kit: Kit, order: EnterOrder, actor: Actor, hold: str, at: datetime) -> Decided:
     """A judge's order arrives: entered with its digest, and the kit is held at once."""
     permit("order.enter", actor, kit)
     if kit.order is not None:
         raise Refused("An order is entered for this kit already.")
+    if order.dated > (at + EARLIEST_DAY).date():
+        raise Refused("The order bears a date that is still to come. Compare it.", field="dated")
     stated = {"digest": order.digest, "authority": order.authority, "dated": order.dated.isoformat()}
     return Decided(
         facts=(
@@ -158,7 +163,10 @@ def link(kit: Kit, order: Link, coordinator: Actor, directory: Directory) -> Dec
     if by_order and not (kit.order and kit.order.confirmed):
         raise Refused("A second person must confirm the order before the kit is linked.")
     if not by_order and not kit.matches:
-        raise Refused("Two staff must confirm that kit and person match before the kit is linked.")
+        raise Refused(
+            "Two staff must confirm that kit and person match before the kit is linked. They do so by"
+            " answering a request of the police."
+        )
     if order.request is not None and all(m.request != order.request for m in kit.matches):
         raise Refused("This request was not matched with this kit.", field="request")
     stated = {

@@ -342,7 +342,7 @@ DOORS: Final[tuple[Door, ...]] = (
         action="order.enter",
         shape=c.EnterOrder,
         says="Enter a judge's order",
-        decide=lambda x, o, s: prosecution.enter_order(s.kit(o.kit), o, x.actor, x.chance),
+        decide=lambda x, o, s: prosecution.enter_order(s.kit(o.kit), o, x.actor, x.chance, s.at),
     ),
     Door(
         path="orders/confirmations",

@@ -252,7 +252,11 @@ def _must_name_items(kit: Kit, named: Sequence[int]) -> None:
     left = {p.package for p in kit.open_packages}
     inside = sorted(i.item for i in kit.items.values() if i.package in left and not i.missing)
     if sorted(named) != inside:
-        raise Refused("Name every item that is destroyed, each once: {items}.", field="items", items=inside)
+        raise Refused(
+            "Name every item that is destroyed, each once: {items}.",
+            field="items",
+            items=", ".join(str(item) for item in inside),
+        )
 
 
 def _destroyed(

@@ -63,6 +63,14 @@ async def test_offered_packages_are_in_transit_until_the_receiver_accepts(story:
     assert now.handovers == {}
 
 
+async def test_who_offered_to_anybody_of_the_own_centre_does_not_accept(story: Story) -> None:
+    kit = await two_offered(story)
+    order = Accept(packages=(ref(kit, 1),))
+    with pytest.raises(Refused, match="You offered package 1 yourself"):
+        await story.do(NURSE, [kit], lambda seen: accept(seen, order, NURSE))
+    assert (await story.kit(kit)).packages[1].state is Custody.IN_TRANSIT
+
+
 async def test_of_two_acceptances_seen_at_the_same_head_one_wins(story: Story) -> None:
     kit = await two_offered(story)
     order = Accept(packages=(ref(kit, 1), ref(kit, 2)))

@@ -1,6 +1,6 @@
 """From the victim's decision, or a judge's order, to the prosecution file; the ways back; who comes first."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 
@@ -270,8 +270,21 @@ ORDER = {
 async def ordered(story: Story) -> str:
     kit = await story.registered()
     order = EnterOrder(kit=kit, **ORDER)  # type: ignore[arg-type]
-    await do(story, COORDINATOR, kit, lambda s: enter_order(s.kit(kit), order, COORDINATOR, "0f" * 16))
+    await do(story, COORDINATOR, kit, lambda s: enter_order(s.kit(kit), order, COORDINATOR, "0f" * 16, s.at))
     return kit
+
+
+async def the_time(story: Story) -> datetime:
+    return (await story.look(COORDINATOR)).at
+
+
+async def test_an_order_with_a_date_that_is_still_to_come_is_refused(story: Story) -> None:
+    kit = await story.registered()
+    at = await the_time(story)
+    tomorrow = EnterOrder(kit=kit, **{**ORDER, "dated": at.date() + timedelta(days=2)})  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="still to come") as refusal:
+        enter_order(await story.kit(kit), tomorrow, COORDINATOR, "ab" * 16, at)
+    assert refusal.value.field == "dated"
 
 
 async def test_a_judges_order_holds_at_once_is_confirmed_by_a_second_person_and_links(story: Story) -> None:
@@ -280,8 +293,9 @@ async def test_a_judges_order_holds_at_once_is_confirmed_by_a_second_person_and_
     assert [h.ground for h in held.holds.values()] == ["order"]
     with pytest.raises(Refused, match="second person must confirm"):
         link(held, the_link(kit), COORDINATOR, story.directory)
+    again, at = EnterOrder(kit=kit, **ORDER), await the_time(story)  # type: ignore[arg-type]
     with pytest.raises(Refused, match="entered for this kit already"):
-        enter_order(held, EnterOrder(kit=kit, **ORDER), COORDINATOR, "ab" * 16)  # type: ignore[arg-type]
+        enter_order(held, again, COORDINATOR, "ab" * 16, at)
     right, wrong = ConfirmOrder(kit=kit, digest="0d" * 32), ConfirmOrder(kit=kit, digest="0e" * 32)
     with pytest.raises(Refused, match="not the order that was entered"):
         confirm_order(held, wrong, NURSE, COORDINATOR)
@@ -488,7 +502,8 @@ async def test_a_hold_placed_in_between_makes_an_offer_be_decided_again(story: S
 async def test_a_report_declared_in_between_makes_an_order_be_looked_at_again(story: Story) -> None:
     kit = await story.registered()
     seen = await story.look(COORDINATOR, kit)
-    entered = enter_order(seen.kit(kit), EnterOrder(kit=kit, **ORDER), COORDINATOR, "ab" * 16)  # type: ignore[arg-type]
+    order = EnterOrder(kit=kit, **ORDER)  # type: ignore[arg-type]
+    entered = enter_order(seen.kit(kit), order, COORDINATOR, "ab" * 16, seen.at)
     told = DeclareReport(kit=kit, how="in_person")
     await do(story, NURSE, kit, lambda s: declare(s.kit(kit), told, NURSE))
     with pytest.raises(MovedOn):

@@ -328,7 +328,7 @@ def test_a_hold_by_order_is_lifted_only_by_a_written_order_and_takes_the_order_w
     entered = EnterOrder(
         kit=kit.number, digest="11" * 32, authority="Judge Invented", dated=date(2026, 1, 16)
     )
-    kit = then(kit, enter_order(kit, entered, COORDINATOR, "ab" * 16), NOON)
+    kit = then(kit, enter_order(kit, entered, COORDINATOR, "ab" * 16, NOON), NOON)
     order = LiftHold(kit=kit.number, hold="ab" * 16, reason="revoked")
 
     with pytest.raises(Refused, match="only by a written order") as refusal:
@@ -346,7 +346,7 @@ def test_the_hold_of_an_order_that_led_to_a_link_can_go_while_the_order_stays() 
     entered = EnterOrder(
         kit=kit.number, digest="11" * 32, authority="Judge Invented", dated=date(2026, 1, 16)
     )
-    kit = linked(then(kit, enter_order(kit, entered, COORDINATOR, "ab" * 16), NOON), "order")
+    kit = linked(then(kit, enter_order(kit, entered, COORDINATOR, "ab" * 16, NOON), NOON), "order")
     order = LiftHold(kit=kit.number, hold="ab" * 16, reason="released", order="22" * 32)
 
     assert then(kit, lift_hold(kit, order, COORDINATOR, NURSE), NOON).order is not None
