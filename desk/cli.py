@@ -17,8 +17,12 @@ from desk.settings import CannotStart, Settings
 
 
 def parser() -> argparse.ArgumentParser:
+    settings = "\n".join(f"  {name:<30} {told}" for name, told in environment.KNOWN.items())
     top = argparse.ArgumentParser(
-        prog="custody", description="Chain of custody for evidence kept before any complaint is filed."
+        prog="custody",
+        description="Chain of custody for evidence kept before any complaint is filed.",
+        epilog=f"settings, read from the environment:\n{settings}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -43,12 +47,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add("migrate", migrate, "Bring the schema to the newest revision.", database_commands)
     add("check", check_schema, "Compare the schema with the tables in the code.", database_commands)
-    rebuilt = add("rebuild", rebuild, "Rebuild the projection from the trails.")
+    rebuilt = add("rebuild", rebuild, "Rebuild the projection from the trails and compare.")
     rebuilt.add_argument(
         "--check", action="store_true", required=True, help="compare with the stored one and change nothing"
     )
     verified = add("verify", verify, "Verify a bundle: offline, without service, database or network.")
-    verified.add_argument("bundle", type=Path, metavar="BUNDLE")
+    verified.add_argument("bundle", type=Path, metavar="BUNDLE", help="the .zip file as it was downloaded")
     verified.add_argument(
         "--key",
         metavar="KEY",
@@ -138,13 +142,13 @@ def check_schema(chosen: argparse.Namespace) -> None:
 
 def rebuild(chosen: argparse.Namespace) -> int:
     """The projection rebuilt from the trails must equal the stored one."""
-    with _ready() as read:
+    with _ready(existing=True) as read:
         return int(importlib.import_module("desk.upkeep").check_projection(read))
 
 
 def check_log(chosen: argparse.Namespace) -> int:
     """Both logs, recomputed from the events, must equal their leaves, tiles and checkpoints."""
-    with _ready() as read:
+    with _ready(existing=True) as read:
         return int(importlib.import_module("desk.upkeep").check_logs(read))
 
 
@@ -154,10 +158,18 @@ def verify(chosen: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _ready() -> Iterator[Settings]:
+def _ready(*, existing: bool = False) -> Iterator[Settings]:
+    """Settings that name a database. ``existing``: a folder without one is refused, not filled with a new
+    one, since an empty database agrees with everything."""
     from desk.serve import reachable
 
-    with reachable(environment.read()) as (read, _):
+    settings = environment.read()
+    if existing and settings.database_url is None and not (settings.data / "postgres").exists():
+        raise CannotStart(
+            f"There is no database in {settings.data}. Name its folder with CUSTODY_DATA, or the database"
+            " with CUSTODY_DATABASE_URL and CUSTODY_CLERK_DATABASE_URL."
+        )
+    with reachable(settings) as (read, _):
         yield read
 
 

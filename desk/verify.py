@@ -21,6 +21,12 @@ def verify(path: Path, key: str | None) -> int:
         vkey = None if key is None else _key(key)
         with path.open("rb") as file:
             data = file.read(MOST_TOTAL + 1)
+    except IsADirectoryError:
+        print(
+            f"custody: {path} is a folder. Give the bundle as it was downloaded, the .zip file.",
+            file=sys.stderr,
+        )
+        return 2
     except (OSError, Malformed) as wrong:
         told = f"{wrong.filename}: {wrong.strerror}" if isinstance(wrong, OSError) else str(wrong)
         print(f"custody: {told}.", file=sys.stderr)
