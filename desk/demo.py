@@ -50,10 +50,18 @@ def fill(settings: Settings) -> Sequence[str]:
     if not settings.demo or settings.clerk_database_url is None or settings.migrator_database_url is None:
         raise CannotStart("The demo needs CUSTODY_DEMO=fictional and all three database addresses.")
     asyncio.run(_fill(settings, settings.clerk_database_url))
-    everybody = [f"  {p['name']:<18} {p['function']:<12} {p['organisation']}" for p in PEOPLE["people"]]
+    organisations = {
+        each["id"]: each["name"].removesuffix(" (fictional)") for each in PEOPLE["organisations"]
+    }
+    everybody = [
+        f"  {p['name']:<18} {p['function']:<12} {organisations[p['organisation']]}" for p in PEOPLE["people"]
+    ]
     return [
         "Everybody and everything in it is invented. These people can sign in, without a password:",
         *everybody,
+        "A victim has a card and a second number instead: register a kit as a nurse to get both.",
+        f"All of it is kept in {settings.data}. The next start goes on with it; without that folder the demo"
+        " begins anew.",
     ]
 
 
@@ -181,7 +189,8 @@ class Demo:
         nora = self._as("nora")
         told = c.DeclareReport(kit=reported, how="in_person")
         await self._do(nora, "report", [reported], lambda s: declare(s.kit(reported), told, nora))
-        ending = await self._kit("ending", now - timedelta(days=150), "adult")
+        # Its notice falls due at once, and the notice period ends with the term, not long after it.
+        ending = await self._kit("ending", now - timedelta(days=124), "adult")
         await self._to_store("ending", ending)
         await self._kit("other-centre", now - timedelta(days=3), "adult", "mira")
         assert fresh, "the first kit stays with the nurse who registered it"
