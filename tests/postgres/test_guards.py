@@ -25,7 +25,8 @@ DEFINERS = {
     "custody.record_access",
 }
 MAY_RUN = {
-    "service": DEFINERS - {"custody.forget_proposals"} | {"custody.clock", "custody.enter", "custody.look", "custody.mine"},
+    "service": DEFINERS - {"custody.forget_proposals"}
+    | {"custody.clock", "custody.enter", "custody.look", "custody.mine"},
     "clerk": (DEFINERS - {"custody.drop_proposal", "custody.find_card", "custody.propose"})
     | {"custody.clock", "custody.enter", "custody.look", "custody.mine"},
     "auditor": {"custody.clock"},
