@@ -163,7 +163,7 @@ async def _again(
     form: FormData,
     problem: Problem | None = None,
     *,
-    filled: Mapping[str, Any] | None = None,
+    filled: FormData | None = None,
     warn: bool = False,
 ) -> Response:
     """The form once more, as it was filled in; what it shows is on record first."""
@@ -172,15 +172,17 @@ async def _again(
     return await _form(request, who, door, chosen, form if filled is None else filled, problem, warn)
 
 
-def grown(form: FormData) -> dict[str, Any]:
+def grown(form: FormData) -> FormData:
     """The form with one package or three lines of items more, as its button asked."""
-    told: dict[str, Any] = {k: v for k, v in form.multi_items() if isinstance(v, str)}
+    changed: dict[str, str] = {}
     what = str(form.get("more", ""))
     if what == "package":
-        told["packages_count"] = str((forms.whole(told.get("packages_count", "")) or 1) + 1)
-    elif forms.whole(what.removeprefix("lines-")) is not None:
-        told[what] = str((forms.whole(told.get(what, "")) or forms.FIRST_LINES) + 3)
-    return told
+        count = forms.whole(str(form.get("packages_count", ""))) or 1
+        changed["packages_count"] = str(count + 1)
+    elif what.startswith("lines-") and forms.whole(what.removeprefix("lines-")) is not None:
+        changed[what] = str((forms.whole(str(form.get(what, ""))) or forms.FIRST_LINES) + 3)
+    kept = [(k, v) for k, v in form.multi_items() if isinstance(v, str) and k not in changed]
+    return FormData([*kept, *changed.items()])
 
 
 def after(form: FormData, done: Done | Waiting, kits: Mapping[str, Kit]) -> Response:

@@ -142,7 +142,8 @@ def _by_kind(door: Door, name: str, kind: Any, chosen: Chosen, made: Any) -> Con
     if options is not None:
         drawn = {"organisation": "to", "items": "checks", "parts": "checks", "not_found": "checks"}
         if name == "packages" and door.action == "package.join":
-            return typing.cast(Control, made("checks", options))
+            scanned = " ".join(str(p.package) for _, p in chosen.packages)
+            return typing.cast(Control, made("checks", options, scanned))
         return typing.cast(Control, made(drawn.get(name, "select"), options))
     if name == "packages":
         return typing.cast(Control, made("new_packages" if door.action == "kit.supplement" else "packages"))
@@ -367,7 +368,7 @@ async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen
     match name:
         case "packages" if door.action == "kit.supplement":
             return new_packages(form, chosen.kit)
-        case "packages" if kind is not tuple[int, ...]:
+        case "packages" if kind != tuple[int, ...]:
             return packages(form, door.action)
         case "first" | "second":
             refs = packages(form, door.action)

@@ -1,0 +1,38 @@
+"""What somebody meets who has not seen the pages before."""
+
+from tests.custody.story import COORDINATOR, NURSE
+from tests.pages.conftest import Pages, Visitor
+from tests.pages.doings import register
+from tests.pages.test_victim import card_of, enter
+
+
+def open_package(nurse: Visitor, kit: str, package: int) -> None:
+    nurse.go(f"/do/package.open?p={kit}.{package}")
+    nurse.check(**{f"condition:{kit}.{package}": "intact"})
+    nurse.fill(reason="asked for by the centre")
+    nurse.press("Open")
+
+
+def test_who_looked_with_the_card_stands_among_the_readings(pages: Pages) -> None:
+    nurse = pages.at(NURSE)
+    kit = register(nurse)
+    enter(pages.visitor(), *card_of(nurse))
+    coordinator = pages.at(COORDINATOR)
+    assert coordinator.go(f"/readings?kit={kit}") == 200
+    assert coordinator.sees("By the card")
+
+
+def test_two_opened_packages_are_joined(pages: Pages) -> None:
+    nurse = pages.at(NURSE)
+    kit = register(nurse)
+    for package in (1, 2):
+        open_package(nurse, kit, package)
+    nurse.go(f"/do/package.join?kit={kit}&p={kit}.1")
+    assert nurse.page.is_checked("input[name=packages][value='1']")
+    assert nurse.page.locator(".item-line").count() == 0
+    nurse.check(packages="2")
+    nurse.page.fill("#seal-1", "S-9")
+    nurse.fill(reason="they belong together")
+    nurse.press("Join")
+    assert nurse.sees("Joined into one package")
+    assert nurse.sees("S-9")
