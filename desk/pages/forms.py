@@ -439,28 +439,43 @@ def new_packages(form: FormData, kit: Kit | None, *, empty: bool = False) -> lis
     package = max(kit.packages, default=0) if kit else 0
     item = max(kit.items, default=0) if kit else 0
     made = []
-    for entry in lines(form, ()):
+    for place, entry in enumerate(lines(form, ()), 1):
         seal = entry["seal"].strip().upper()
-        if not (empty or seal or any(x["type"] and x["count"].strip() for x in entry["items"])):
+        if not (empty or seal or any(x["type"] or x["count"].strip() for x in entry["items"])):
             continue
         package += 1
         items = []
         for line in entry["items"]:
-            count = line["count"].strip()
-            if not line["type"] or not count:
-                continue
-            number = whole(count)
-            if number is None or number > 60:
-                raise Refused("A number of items is a whole number up to 60.", field="items")
-            for _ in range(number):
+            for _ in range(_how_many(line["type"], line["count"].strip(), place)):
                 item += 1
                 until = entry["usable_until"] if _toxicology(line["type"]) else ""
                 items.append(
                     {"item": item, "type": line["type"], **({"usable_until": until} if until else {})}
                 )
+        if not items and not empty:
+            raise Refused(
+                "Package {package} has no items. Say what is in it, or leave it out.",
+                field="items",
+                package=place,
+            )
         new: dict[str, Any] = {"package": package, "kind": entry["kind"], "storage": entry["storage"]}
         made.append({**new, "items": items, **({"seal": seal} if seal else {})})
     return made
+
+
+def _how_many(type_: str, count: str, place: int) -> int:
+    """How many items of a type one line names, 0 for an empty line. Raises Refused for half a line."""
+    if not type_ and not count:
+        return 0
+    if not count:
+        word = texts.ITEMS.get(type_, type_)
+        raise Refused("How many of {type} in package {package}?", field="items", type=word, package=place)
+    number = whole(count)
+    if number is None or number > 60:
+        raise Refused("A number of items is a whole number up to 60.", field="items")
+    if number and not type_:
+        raise Refused("Which type are the items in package {package}?", field="items", package=place)
+    return number
 
 
 def _toxicology(type_: str) -> bool:

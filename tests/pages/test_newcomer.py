@@ -2,7 +2,7 @@
 
 from tests.custody.story import COORDINATOR, NURSE
 from tests.pages.conftest import Pages, Visitor
-from tests.pages.doings import register
+from tests.pages.doings import FORM, fill_registration, register
 from tests.pages.test_victim import card_of, enter
 
 
@@ -36,3 +36,31 @@ def test_two_opened_packages_are_joined(pages: Pages) -> None:
     nurse.press("Join")
     assert nurse.sees("Joined into one package")
     assert nurse.sees("S-9")
+
+
+def test_half_a_line_of_items_is_asked_about_and_never_dropped(pages: Pages) -> None:
+    nurse = pages.at(NURSE)
+    nurse.go("/register")
+    fill_registration(nurse)
+    for type_, count, told in (
+        ("hair_head", "", "How many of hair, head in package 2?"),
+        ("", "3", "Which type are the items in package 2?"),
+    ):
+        nurse.page.select_option("#type-2-2", type_)
+        nurse.page.fill("#count-2-2", count)
+        nurse.page.set_input_files("#form_digest_file", FORM)  # type: ignore[arg-type]
+        nurse.press("Register")
+        assert nurse.sees(told)
+        assert nurse.page.input_value("#seal-2") == "S-2"
+    assert pages.desk.count("kit") == 0
+
+
+def test_a_sealed_package_with_nothing_in_it_is_refused(pages: Pages) -> None:
+    nurse = pages.at(NURSE)
+    nurse.go("/register")
+    fill_registration(nurse)
+    nurse.page.select_option("#type-2-1", "")
+    nurse.page.fill("#count-2-1", "")
+    nurse.press("Register")
+    assert nurse.sees("Package 2 has no items.")
+    assert pages.desk.count("kit") == 0
