@@ -94,6 +94,7 @@ async def _form(
         new_lines=forms.lines(filled, fresh),
         new_seal=door.action in forms.SEALS_NEW,
         seal_asked=door.action in forms.SEALS_ASKED,
+        apart=forms.by_storage(chosen) if door.action == "package.store" else {},
         channel=await _channel(request, who, door, kit),
         asked=await _asked(request, who, door, filled),
         files=any(c.kind in ("digest", "paper") for c in controls),

@@ -221,6 +221,14 @@ def places(chosen: Chosen) -> list[Option]:
     ]
 
 
+def by_storage(chosen: Chosen) -> dict[str, str]:
+    """The scanned packages of each storage condition as the query of an address."""
+    found: dict[str, list[str]] = {}
+    for kit, package in chosen.packages:
+        found.setdefault(str(package.storage), []).append(f"p={kit.number}.{package.package}")
+    return {storage: "&".join(named) for storage, named in sorted(found.items())}
+
+
 def receivers(chosen: Chosen) -> list[Option]:
     """Whom packages can be offered to: an organisation, or a person of it, grouped by organisation."""
     found = []

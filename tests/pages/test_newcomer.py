@@ -64,3 +64,14 @@ def test_a_sealed_package_with_nothing_in_it_is_refused(pages: Pages) -> None:
     nurse.press("Register")
     assert nurse.sees("Package 2 has no items.")
     assert pages.desk.count("kit") == 0
+
+
+def test_packages_of_different_conditions_are_stored_one_condition_at_a_time(pages: Pages) -> None:
+    nurse = pages.at(NURSE)
+    kit = register(nurse)
+    nurse.go(f"/do/package.store?p={kit}.1&p={kit}.2")
+    assert nurse.sees("Store them one condition at a time.")
+    nurse.press("dry")
+    assert nurse.page.url.endswith(f"/do/package.store?p={kit}.2")
+    assert not nurse.sees("one condition at a time")
+    assert nurse.page.locator("#place option").all_inner_texts() == ["Choose", "Shelf 1", "Table 1"]
