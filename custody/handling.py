@@ -423,9 +423,13 @@ def void(seen: Seen, order: Void, actor: Actor, second: Actor | None) -> Decided
 
 
 def correct(kit: Kit, order: Correct, actor: Actor, trail: Sequence[Event]) -> Decided:
-    """Say what an earlier event of this custody trail has wrong. The event stays as it is."""
+    """Say what an earlier event of this custody trail has wrong. The event stays as it is.
+
+    The kit's centre can correct every event, others those of their own organisation.
+    """
     permit("event.correct", actor, kit)
-    if all(event.digest != order.digest for event in trail):
+    corrected = next((event for event in trail if event.digest == order.digest), None)
+    if corrected is None or actor.organisation not in (kit.centre, corrected.who.get("organisation")):
         raise NotSeen
     made = fact(kit, "event.corrected", actor, cites=[order.digest], reason=order.reason)
     return Decided(facts=(made,))

@@ -52,7 +52,9 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "private.read": _CENTRE,
     "own_kit.read": _who((F.VICTIM,), Rel.OWN),
     "worklist.read": _who((*_HANDS, F.MAGISTRATE), Rel.ANY),
-    "log.read": _who([f for f in F if f is not F.VICTIM], Rel.ANY),
+    # Whoever watches the log grow sees when a centre works: not for police and justice.
+    "log.read": _who((*_STAFF, F.AUDITOR), Rel.ANY),
+    "receipt.prove": _who([f for f in F if f not in (F.VICTIM, F.CLOCK)], Rel.ANY),
     "reads.read": _who((F.COORDINATOR,), Rel.ANY),
     # the kit and its packages
     "kit.register": _who((F.NURSE,), Rel.ANY),

@@ -1,5 +1,6 @@
 """From the victim's decision (or a judge's order) to the prosecution file, and the ways back."""
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -151,11 +152,18 @@ def answer(order: AnswerRequest, kit: Kit | None, actor: Actor, second: Actor | 
     return Decided(facts=(matched, answered))
 
 
-def link(kit: Kit, order: Link, coordinator: Actor, directory: Directory) -> Decided:
+def link(
+    kit: Kit,
+    order: Link,
+    coordinator: Actor,
+    directory: Directory,
+    asked: Mapping[str, tuple[str, str]] | None = None,
+) -> Decided:
     """Join the kit to a police report, notice number and prosecutor's office.
 
     On the ground *report* two staff have confirmed that kit and person match; on the ground *order* a second
-    person has confirmed the order.
+    person has confirmed the order. ``asked`` says of each request that was matched which report (PV) and
+    which police zone it named: the link is to one of these.
     """
     permit("kit.link", coordinator, kit)
     _check_offices(directory, order.office, order.zone)
@@ -169,6 +177,9 @@ def link(kit: Kit, order: Link, coordinator: Actor, directory: Directory) -> Dec
         )
     if order.request is not None and all(m.request != order.request for m in kit.matches):
         raise Refused("This request was not matched with this kit.", field="request")
+    matched = [m.request for m in kit.matches if order.request in (None, m.request)]
+    if asked is not None and matched and (order.pv, order.zone) not in [asked.get(r) for r in matched]:
+        raise Refused("The request that was matched named another report or another zone.", field="pv")
     stated = {
         "ground": "order" if by_order else "report",
         "pv": order.pv,

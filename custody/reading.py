@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, and_, exists, func, or_, select
+from sqlalchemy import RowMapping, and_, cast, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from custody import tables as t
@@ -176,6 +177,35 @@ async def kits_at(
     return [from_document(Kit, row[0]) for row in await connection.execute(query)]
 
 
+async def kits_to_speak_about(connection: AsyncConnection, centre: str) -> list[Kit]:
+    """Kits whose victim asked for something by card: to keep it safe, or to have it destroyed."""
+    document = t.kit.c.document
+    unheard = document.has_key("destruction") & ~document["destruction"].has_key("until")
+    frozen = func.jsonb_path_exists(document, cast('$.holds.*?(@.ground == "safety")', JSONPATH))
+    return await _kits_of(connection, centre, or_(unheard, frozen))
+
+
+async def kits_ordered(connection: AsyncConnection, centre: str) -> list[Kit]:
+    """Kits with a judge's order that are not linked yet."""
+    return await _kits_of(
+        connection, centre, and_(t.kit.c.document.has_key("order"), t.kit.c.legal == Legal.UNREPORTED)
+    )
+
+
+async def kits_with_lost(connection: AsyncConnection, centre: str) -> list[Kit]:
+    """Kits of which a package cannot be found."""
+    p = t.package.c
+    lost = select(p.kit).where(p.state == Custody.LOST)
+    return await _kits_of(connection, centre, t.kit.c.number.in_(lost))
+
+
+async def _kits_of(connection: AsyncConnection, centre: str, condition: Any) -> list[Kit]:
+    k = t.kit.c
+    query = select(k.document).where(k.centre == centre, k.retention != Retention.DISPOSED, condition)
+    rows = await connection.execute(query.order_by(k.registered_at, k.number).limit(500))
+    return [from_document(Kit, row[0]) for row in rows]
+
+
 async def open_requests(connection: AsyncConnection, centre: str) -> list[RowMapping]:
     """Requests of the police that name this centre and wait for an answer."""
     q = t.request.c
@@ -185,6 +215,13 @@ async def open_requests(connection: AsyncConnection, centre: str) -> list[RowMap
         .order_by(q.received_at)
     )
     return list(rows.mappings())
+
+
+async def asked_about(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Of each of these requests: the report (PV) it named, and the police zone that asked."""
+    q = t.request.c
+    rows = await connection.execute(select(q.id, q.naming, q.zone).where(q.id.in_(ids)))
+    return {row.id: (row.naming["pv"], row.zone) for row in rows}
 
 
 async def requests_of(connection: AsyncConnection, zone: str) -> list[RowMapping]:

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from custody import number as numbers
 from custody.commands import NewPackage, Paper, Register, ReserveNumbers, Supplement
 from custody.decision import Decided, Seen
 from custody.event import Fact, write_moment
 from custody.kit import Kit, Policy, Term
+from custody.number import KitNumber, label_code, next_serial
 from custody.people import Actor, Function
 from custody.permission import permit
 from custody.refusal import Refused
@@ -174,8 +176,32 @@ def register(
     )
     packed = _pack(number, order.packages, actor, item_types, kit=None, paper=order.paper, at=seen.at)
     chosen = _first_choices(number, order, actor, seen.at, term, policy)
+    if order.number is not None:
+        packed.append(_printed_ahead(number, order, actor, seen.at))
     extra = {"cards": [{"kit": number, **card}]} if card else {}
     return Decided(facts=(registered, *packed, *chosen), extra=extra)
+
+
+def _printed_ahead(number: str, order: Register, actor: Actor, at: datetime) -> Fact:
+    """A reserved number comes with labels that were printed before the kit: the first of each part."""
+    parts = [
+        numbers.KIT,
+        *(numbers.package(p.package) for p in order.packages),
+        *(numbers.item(i.item) for p in order.packages for i in p.items),
+    ]
+    kit = KitNumber(number)
+    serials = [(part, next_serial(kit, part, 0)) for part in parts]
+    return Fact(
+        type="labels.printed",
+        subject=f"custody:{number}",
+        who=actor.who(),
+        occurred_at=occurred(order.paper, at),
+        fields={
+            "labels": [{"code": label_code(kit, part, serial), "serial": serial} for part, serial in serials],
+            "reason": "printed ahead",
+            **paper_fields(order.paper),
+        },
+    )
 
 
 def _first_choices(

@@ -5,7 +5,7 @@ A command that takes two people waits as a proposal until the second one signs; 
 taken again, with both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -28,7 +28,8 @@ class Doing:
     """What a decision may need beside what was seen: who acts, who signs too, who and what there is.
 
     ``chance`` is 128 fresh random bits in hexadecimal; ``trail`` and ``unanswered`` (how many requests of the
-    police wait at this centre) are filled where a door asks for them.
+    police wait at this centre) and ``asked`` (what the matched requests named) are filled where a door asks
+    for them.
     """
 
     actor: Actor
@@ -38,6 +39,7 @@ class Doing:
     chance: str
     trail: tuple[Event, ...] = ()
     unanswered: int = 0
+    asked: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def person(self, id_: str | None, organisation: str | None, function: str) -> Actor:
         """Somebody who signed earlier, as the directory knows them today. Raises Refused."""
@@ -75,6 +77,7 @@ class Door:
     others: Callable[[Doing, Any], Sequence[str]] = field(default=lambda x, o: ())
     needs_trail: bool = False
     needs_requests: bool = False
+    needs_asked: bool = False
     two_people: bool = False
     valid: timedelta = timedelta(days=3)
 
@@ -366,7 +369,8 @@ DOORS: Final[tuple[Door, ...]] = (
         action="kit.link",
         shape=c.Link,
         says="Link to the police report",
-        decide=lambda x, o, s: prosecution.link(s.kit(o.kit), o, x.actor, x.directory),
+        needs_asked=True,
+        decide=lambda x, o, s: prosecution.link(s.kit(o.kit), o, x.actor, x.directory, x.asked),
     ),
     Door(
         path="links/moves",

@@ -129,6 +129,7 @@ class Service:
             chance=secrets.token_hex(16),
             trail=await self._trail_for(actor, kits) if door.needs_trail else (),
             unanswered=await self._unanswered(actor) if door.needs_requests else 0,
+            asked=await self._asked(actor, kits) if door.needs_asked else {},
         )
 
     async def _decide(
@@ -145,6 +146,11 @@ class Service:
             eyes=doing.actor,
         )
         return await self.ledger.carry_out(command, lambda seen: door.decide(doing, order, seen))
+
+    async def _asked(self, actor: Actor, kits: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+        async with seen_by(self.engine, actor) as connection:
+            known = (await reading.kits(connection, kits)).values()
+            return await reading.asked_about(connection, [m.request for kit in known for m in kit.matches])
 
     async def _unanswered(self, actor: Actor) -> int:
         async with seen_by(self.engine, actor) as connection:

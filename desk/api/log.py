@@ -18,6 +18,7 @@ from desk.keys import public_key
 router = APIRouter(tags=["log"])
 
 Reader = Annotated[Signed, Depends(acting("log.read"))]
+Prover = Annotated[Signed, Depends(acting("receipt.prove"))]
 Log = Literal["events", "reads"]
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -42,7 +43,7 @@ async def checkpoint(request: Request, who: Reader, of: Log = "events") -> Respo
     summary="The log's public key, to compare with the one that reached you another way",
     openapi_extra=describes(answers={200: KeyAnswer}),
 )
-async def key(request: Request, who: Reader, of: Log = "events") -> Response:
+async def key(request: Request, who: Prover, of: Log = "events") -> Response:
     vkey = public_key(settings(request).keys, of)
     if vkey is None:
         raise HTTPException(404)
@@ -55,7 +56,7 @@ async def key(request: Request, who: Reader, of: Log = "events") -> Response:
     summary="The proof that a receipt's event is in the log (C2SP tlog-proof), 202 while it is not",
     openapi_extra=describes(answers={200: "text/plain", 202: NotYet}),
 )
-async def receipt(request: Request, digest: str, who: Reader) -> Response:
+async def receipt(request: Request, digest: str, who: Prover) -> Response:
     """A digest that never existed is answered as one that is not yet in the log: nothing can be found out."""
     if not _DIGEST.fullmatch(digest):
         raise Refused("A digest has 64 hexadecimal characters in lower case.", field="digest")

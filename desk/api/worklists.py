@@ -78,6 +78,9 @@ class Worklists:
     disposals_proposed: tuple[KitTask, ...] = ()
     disposals_approved: tuple[KitTask, ...] = ()
     declared_unlinked: tuple[KitTask, ...] = ()
+    asked_by_victim: tuple[KitTask, ...] = ()
+    ordered: tuple[KitTask, ...] = ()
+    lost: tuple[KitTask, ...] = ()
     seal_checks_due: tuple[PackageLine, ...] = ()
     requests: tuple[RequestTask, ...] = ()
     proposals: tuple[ProposalTask, ...] = ()
@@ -112,6 +115,9 @@ async def _of_centre(
         "disposals_proposed": await at_state(Retention.PROPOSED),
         "disposals_approved": await at_state(Retention.APPROVED),
         "declared_unlinked": _tasks(kit for kit in declared if unlinked_for_too_long(kit, policies, at)),
+        "asked_by_victim": _tasks(await reading.kits_to_speak_about(connection, centre)),
+        "ordered": _tasks(await reading.kits_ordered(connection, centre)),
+        "lost": _tasks(await reading.kits_with_lost(connection, centre)),
         "seal_checks_due": tuple(
             line for kit in newest if kit.centre == centre for line in seal_checks_due(kit, actor)
         ),

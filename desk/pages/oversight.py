@@ -11,6 +11,7 @@ from audit.note import Note
 from custody import access, bundle, reading
 from custody.ledger import reading as seen_by
 from custody.number import NumberRefused, parse_kit_number
+from custody.permission import may
 from desk import edge, texts
 from desk.edge import Signed
 from desk.keys import public_key
@@ -21,20 +22,25 @@ router = APIRouter()
 
 
 @router.get("/log")
-async def the_log(request: Request, who: Annotated[Signed, Depends(edge.acting("log.read"))]) -> Response:
+async def the_log(
+    request: Request, who: Annotated[Signed, Depends(edge.acting("receipt.prove"))]
+) -> Response:
     """How far the log has grown under a signature, the key to compare, and whether a receipt is in it."""
     digest = request.query_params.get("digest", "").strip().lower()
     sound = len(digest) == 64 and set(digest) <= set("0123456789abcdef")
     logs = []
     async with edge.service(request).engine.connect() as connection:
         for name in ("events", "reads"):
-            note = await log.last_checkpoint(connection, name)
+            watched = may("log.read", who.actor)
+            note = await log.last_checkpoint(connection, name) if watched else None
             vkey = public_key(edge.settings(request).keys, name)
             logs.append(
                 {
                     "name": name,
+                    "watched": watched,
                     "size": Checkpoint.read(Note.read(note).text).size if note else 0,
                     "note": note.decode() if note else None,
+                    "key": vkey,
                     "fingerprint": bundle.fingerprint(vkey) if vkey else None,
                 }
             )

@@ -242,6 +242,13 @@ def _says(request: Request, kit: Kit) -> str:
     local = edge.CALENDAR
     if kit.legal is Legal.RELEASED and kit.released_at:
         return _(texts._("With justice since {day}."), kit.released_at.astimezone(local).date())
+    if kit.legal is Legal.LINKED and kit.linked_at and kit.link and kit.link.ground == "order":
+        return _(
+            texts._(
+                "Linked to a file on a judge's order since {day}. It is kept until the police take it over."
+            ),
+            kit.linked_at.astimezone(local).date(),
+        )
     if kit.legal is Legal.LINKED and kit.linked_at:
         return _(
             texts._(

@@ -135,7 +135,7 @@ def _lists(request: Request, actor: Actor, found: Worklists, names: dict[str, st
         ),
     ]
     if actor.function in STAFF:
-        lists += _of_centre(found, _, names, language(request))
+        lists += _of_centre(actor, found, _, names, language(request))
     return lists
 
 
@@ -153,6 +153,30 @@ class Tasks:
 
 CONDITIONS: Final = texts._("Look at the conditions")
 TASKS: Final = (
+    Tasks(
+        "asked_by_victim",
+        texts._("The victim asked for something"),
+        texts._("No victim waits for the centre."),
+        texts._("speak with the victim first"),
+        texts._("Look at the kit"),
+        "/kits/{kit}?for=task",
+    ),
+    Tasks(
+        "ordered",
+        texts._("Orders of a judge"),
+        texts._("No order waits for its second person or its link."),
+        texts._("to be confirmed by a second person, then linked"),
+        texts._("Look at the kit"),
+        "/kits/{kit}?for=task",
+    ),
+    Tasks(
+        "lost",
+        texts._("Packages that cannot be found"),
+        texts._("No package is missing."),
+        texts._("a package cannot be found"),
+        texts._("Look at the kit"),
+        "/kits/{kit}?for=task",
+    ),
     Tasks(
         "notices_due",
         texts._("Notices due"),
@@ -193,7 +217,7 @@ TASKS: Final = (
 )
 
 
-def _of_centre(found: Worklists, _: Any, names: dict[str, str], lang: str) -> list[WorkList]:
+def _of_centre(actor: Actor, found: Worklists, _: Any, names: dict[str, str], lang: str) -> list[WorkList]:
     signatures = tuple(
         Row(
             kit=p.kit,
@@ -234,7 +258,11 @@ def _of_centre(found: Worklists, _: Any, names: dict[str, str], lang: str) -> li
         lists(
             texts._("Seals to be checked by another person"), texts._("No seal waits to be checked."), seals
         ),
-        *(lists(t.title, t.empty, _rows_of(t, getattr(found, t.name), _, lang)) for t in TASKS),
+        *(
+            lists(t.title, t.empty, _rows_of(t, getattr(found, t.name), _, lang))
+            for t in TASKS
+            if t.name != "notices_due" or actor.function in PERMISSIONS["notice.attempt"]
+        ),
     ]
 
 
