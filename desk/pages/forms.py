@@ -40,6 +40,11 @@ KINDS_OF: Final = {
     "centre": (OrganisationKind.CENTRE,),
 }
 SEALS_NEW: Final = frozenset({"package.seal", "package.reseal"})
+# Where the seal is looked at, so that nothing may be ticked beforehand; and where it is out of sight.
+SEALS_SEEN: Final = frozenset(
+    {"handover.accept", "handover.receive_back", "package.store", "package.open", "seal.check"}
+)
+SEALS_UNSEEN: Final = frozenset({"handover.cancel", "package.lose", "package.split"})
 SEALS_ASKED: Final = frozenset({"disposal.carry_out"})
 FIRST_LINES: Final = 3
 # The shape seen on police reports. What its parts mean is not relied on: it warns, and never blocks.
@@ -344,8 +349,14 @@ def signature(form: FormData, name: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def packages(form: FormData, action: str) -> list[dict[str, Any]]:
-    """The packages of the form with the seal and condition that were seen."""
+def has_seal(package: Package) -> bool:
+    """Whether there is a seal to look at: not on a package that is open, or was never sealed."""
+    return package.seal is not None and package.state is not Custody.OPENED
+
+
+def packages(form: FormData, action: str, chosen: Chosen) -> list[dict[str, Any]]:
+    """The packages of the form with the seal and condition that were seen. Raises Refused."""
+    sealed = {f"{kit.number}.{package.package}" for kit, package in chosen.packages if has_seal(package)}
     found = []
     for kit, package in refs_of([str(v) for v in form.getlist("p")]):
         name = f"{kit}.{package}"
@@ -355,7 +366,14 @@ def packages(form: FormData, action: str) -> list[dict[str, Any]]:
             entry["seal"] = seal.upper()
         elif action in SEALS_NEW:
             raise Refused("Package {package} needs its new seal number.", field="packages", package=package)
-        if value(form, f"condition:{name}") == "broken":
+        condition = value(form, f"condition:{name}")
+        if condition is None and action in SEALS_SEEN and name in sealed:
+            raise Refused(
+                "Look at the seal of package {package}: is it intact or broken?",
+                field="packages",
+                package=package,
+            )
+        if condition == "broken":
             entry["condition"] = "broken"
         found.append(entry)
     return found
@@ -377,9 +395,9 @@ async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen
         case "packages" if door.action == "kit.supplement":
             return new_packages(form, chosen.kit)
         case "packages" if kind != tuple[int, ...]:
-            return packages(form, door.action)
+            return packages(form, door.action, chosen)
         case "first" | "second":
-            refs = packages(form, door.action)
+            refs = packages(form, door.action, chosen)
             if len(refs) != 2:
                 raise Refused("Scan exactly two packages.", field="packages")
             return refs[0 if name == "first" else 1]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests.custody.story import COORDINATOR, CUSTODIAN, MAGISTRATE, NURSE, OFFICE, OFFICER, ZONE
 from tests.pages.conftest import WIDE, Pages, Visitor
-from tests.pages.doings import labels_of, register, scan_all
+from tests.pages.doings import labels_of, register, scan_all, see_seals
 
 SIGNED_WITHIN = 60  # looks, each a page
 
@@ -38,11 +38,13 @@ def to_the_store(nurse: Visitor, custodian: Visitor, kit: str, codes: list[str])
     custodian.press("Scan and accept")
     scan_all(custodian, codes)
     custodian.press("Accept")
+    see_seals(custodian)
     custodian.press("Accept")
     assert custodian.sees("Recorded.")
     for package, place in ((1, "freezer-1"), (2, "shelf-1"), (3, "fridge-1")):
         custodian.go(f"/do/package.store?p={kit}.{package}")
         custodian.choose(place=place)
+        see_seals(custodian)
         custodian.press("Store")
     assert custodian.sees("3 stored")
 
@@ -99,6 +101,7 @@ def test_a_kit_goes_from_the_bench_to_the_court_without_a_script(
     officer.press("Scan and accept")
     scan_all(officer, codes)
     officer.press("Accept")
+    see_seals(officer)
     officer.press("Accept")
     assert officer.sees("Released to the prosecution file")
 

@@ -3,6 +3,7 @@
 from tests.custody.story import COORDINATOR, NURSE
 from tests.pages.conftest import Pages, Visitor
 from tests.pages.doings import FORM, fill_registration, register
+from tests.pages.test_every_page import WIDER
 from tests.pages.test_victim import card_of, enter
 
 
@@ -75,3 +76,47 @@ def test_packages_of_different_conditions_are_stored_one_condition_at_a_time(pag
     assert nurse.page.url.endswith(f"/do/package.store?p={kit}.2")
     assert not nurse.sees("one condition at a time")
     assert nurse.page.locator("#place option").all_inner_texts() == ["Choose", "Shelf 1", "Table 1"]
+
+
+def test_nobody_is_said_to_have_seen_a_seal_before_looking(pages: Pages) -> None:
+    nurse = pages.at(NURSE)
+    kit = register(nurse)
+    for action in ("package.store", "seal.check", "package.open"):
+        nurse.go(f"/do/{action}?p={kit}.1")
+        assert nurse.page.locator("input[name^='condition:'][required]").count() == 2
+        assert nurse.page.locator("input[name^='condition:']:checked").count() == 0
+    nurse.page.eval_on_selector("form[action^='/do/']", "form => { form.noValidate = true; }")
+    nurse.fill(reason="asked for by the centre")
+    nurse.press("Open")
+    assert nurse.sees("Look at the seal of package 1: is it intact or broken?")
+
+
+def test_a_seal_that_cannot_be_seen_is_not_asked_about(pages: Pages) -> None:
+    nurse = pages.at(NURSE)
+    kit = register(nurse)
+    nurse.go(f"/do/package.lose?p={kit}.1")
+    assert nurse.page.locator("input[name^='condition:'], input[name^='seal:']").count() == 0
+    open_package(nurse, kit, 2)
+    nurse.go(f"/do/package.store?p={kit}.2")
+    assert nurse.page.locator("input[name^='condition:'], input[name^='seal:']").count() == 0
+
+
+def test_the_keyboard_is_seen_and_a_long_number_stays_on_a_narrow_screen(pages: Pages) -> None:
+    nurse, coordinator = pages.at(NURSE), pages.at(COORDINATOR, size={"width": 320, "height": 640})
+    kit = register(nurse)
+    coordinator.go(f"/do/order.enter?kit={kit}")
+    coordinator.fill(digest="ab" * 32, authority="Invented court", dated="2026-01-05")
+    coordinator.press("Enter a judge's order")
+    nurse.go(f"/do/order.confirm?kit={kit}")
+    nurse.fill(digest="ab" * 32)
+    nurse.press("Confirm a judge's order")
+    coordinator.go(f"/do/kit.link?kit={kit}")
+    coordinator.fill(pv="BR.37.L1.012345/2026-" + "9" * 30, notice="N-1")
+    coordinator.choose(office="parket-avondland", zone="pz-morgenland")
+    coordinator.press("Link to the police report")
+    coordinator.press("Link to the police report")
+    assert coordinator.sees("9" * 30)
+    assert coordinator.page.evaluate(WIDER) <= 0
+    coordinator.page.keyboard.press("Tab")
+    ring = coordinator.page.evaluate("() => getComputedStyle(document.activeElement).outline")
+    assert "solid 3px" in ring
