@@ -145,7 +145,7 @@ PROBLEMS: Final[Mapping[type[Exception], Row]] = {
     Stale: _of("moved-on", 412, "Somebody was quicker"),
     KeyUsed: _of("key-used", 422, "Key used before"),
     NumberRefused: _of("wrong-number", 422, "Not a number of ours"),
-    CardRefused: _of("wrong-card", 422, "Not a code of ours"),
+    CardRefused: _of("wrong-card", 422, "This code is not known"),
     EventRefused: _of("wrong-input", 422, "Something in the input is wrong"),
     ValidationError: _WRONG_INPUT,
     RequestValidationError: _WRONG_INPUT,

@@ -107,6 +107,13 @@ def _once(context: Context) -> Markup:
     return _csrf(context) + Markup('<input type="hidden" name="key" value="{}">').format(new_key())
 
 
+def _heading(problem: Problem) -> str:
+    """Above a problem: what was typed is to be looked at again, unless the kit's state is the reason."""
+    asked_again = ("wrong-input", "wrong-number")
+    typed = problem.kind in asked_again or (problem.kind == "refused" and problem.status == 422)
+    return texts._("Please check what was typed") if typed else problem.title
+
+
 def _word(known: NullTranslations, table: Mapping[str, str], key: object) -> str:
     word = table.get(str(key))
     return known.gettext(word) if word else str(key).replace("_", " ")
@@ -136,6 +143,7 @@ def _environment(lang: str) -> Environment:
         csrf=_csrf,
         once=_once,
         word=partial(_word, known),
+        heading=lambda problem: known.gettext(_heading(problem)),
         says=lambda problem: problem.says(known.gettext),
         moment=lambda at: moment(at, lang),
         day=lambda on: day(on, lang),
@@ -322,7 +330,7 @@ async def problem_page(request: Request, problem: Problem) -> Response:
     return await page(
         request,
         "problem.html",
-        title=translated(request, problem.title),
+        title=translated(request, _heading(problem)),
         status=problem.status,
         shown=problem,
         advice=ADVICE.get(problem.status, USUAL_ADVICE),
