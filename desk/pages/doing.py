@@ -93,6 +93,8 @@ async def _form(
         warn=warn,
         new_lines=forms.lines(filled, fresh),
         new_seal=door.action in forms.SEALS_NEW,
+        scanned_into=bool(chosen.packages)
+        or any(c.kind in ("new_packages", "new_package", "split") for c in controls),
         has_seal=forms.has_seal,
         seal_seen=door.action in forms.SEALS_SEEN,
         seal_unseen=door.action in forms.SEALS_UNSEEN,

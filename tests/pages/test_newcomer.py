@@ -52,6 +52,7 @@ def test_half_a_line_of_items_is_asked_about_and_never_dropped(pages: Pages) -> 
         nurse.page.set_input_files("#form_digest_file", FORM)  # type: ignore[arg-type]
         nurse.press("Register")
         assert nurse.sees(told)
+        assert nurse.sees("Please check what was typed.")
         assert nurse.page.input_value("#seal-2") == "S-2"
     assert pages.desk.count("kit") == 0
 
@@ -120,3 +121,32 @@ def test_the_keyboard_is_seen_and_a_long_number_stays_on_a_narrow_screen(pages: 
     coordinator.page.keyboard.press("Tab")
     ring = coordinator.page.evaluate("() => getComputedStyle(document.activeElement).outline")
     assert "solid 3px" in ring
+
+
+def test_a_scanner_in_a_seal_field_sends_nothing_and_adds_nothing(pages: Pages) -> None:
+    nurse = pages.at(NURSE)
+    nurse.go("/register")
+    fill_registration(nurse)
+    rows = nurse.page.locator(".item-line").count()
+    nurse.page.focus("#seal-2")
+    with nurse.page.expect_navigation():
+        nurse.page.keyboard.press("Enter")
+    assert pages.desk.count("kit") == 0
+    assert nurse.page.locator(".item-line").count() == rows
+    assert nurse.page.locator("[role=alert]").count() == 0
+    assert nurse.page.input_value("#seal-3") == "S-3"
+    assert nurse.page.is_checked("input[name=card][value=issued]")
+    nurse.page.set_input_files("#form_digest_file", FORM)  # type: ignore[arg-type]
+    nurse.press("Register")
+    assert nurse.sees("Kit registered")
+    kit = nurse.page.locator(".secret").first.inner_text().replace("-", "")
+    nurse.go(f"/do/seal.check?p={kit}.1&p={kit}.2")
+    nurse.check(**{f"condition:{kit}.1": "broken"})
+    before = pages.desk.count()
+    nurse.page.fill(f"[name='seal:{kit}.1']", "S-1")
+    nurse.page.focus(f"[name='seal:{kit}.1']")
+    with nurse.page.expect_navigation():
+        nurse.page.keyboard.press("Enter")
+    assert pages.desk.count() == before
+    assert nurse.page.input_value(f"[name='seal:{kit}.1']") == "S-1"
+    assert nurse.page.is_checked(f"input[name='condition:{kit}.1'][value=broken]")
