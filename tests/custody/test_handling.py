@@ -445,6 +445,21 @@ async def test_a_correction_cites_what_it_corrects_and_changes_nothing_of_it(cen
         correct(await centre.kit(kit), other, NURSE, before)
 
 
+async def test_a_laboratory_corrects_what_it_wrote_and_nothing_else(centre: Story) -> None:
+    kit = await centre.registered()
+    due = (await centre.look(NURSE)).at + timedelta(hours=4)
+    out = Offer(packages=(ref(kit, 1),), organisation=LAB, due_at=due)
+    await do(centre, NURSE, kit, lambda s: offer(s, out, NURSE, centre.directory, "cd" * 16))
+    await do(centre, ANALYST, kit, lambda s: accept(s, Accept(packages=(ref(kit, 1),)), ANALYST))
+    async with reading(centre.ledger.engine, NURSE) as connection:
+        events = await trail(connection, kit, Trail.CUSTODY)
+    held = (await centre.look(ANALYST, kit)).kit(kit)
+    with pytest.raises(NotSeen):
+        correct(held, Correct(kit=kit, digest=events[0].digest, reason="x"), ANALYST, events)
+    own = Correct(kit=kit, digest=events[-1].digest, reason="counted again")
+    assert correct(held, own, ANALYST, events).facts[0].type == "event.corrected"
+
+
 async def test_belongings_go_back_and_samples_never(centre: Story) -> None:
     kit = await centre.registered()
     seen = await centre.look(NURSE, kit)

@@ -46,7 +46,7 @@ from custody.prosecution import (
     withdraw,
 )
 from custody.protocol import Custody, Legal, Retention, Trail
-from custody.reading import open_requests, requests_of, trail
+from custody.reading import asked_about, open_requests, requests_of, trail
 from custody.refusal import NeedsSecond, NotPermitted, NotSeen, Refused
 from retention.keeping import place_hold
 from tests.custody.story import (
@@ -508,3 +508,17 @@ async def test_a_report_declared_in_between_makes_an_order_be_looked_at_again(st
     await do(story, NURSE, kit, lambda s: declare(s.kit(kit), told, NURSE))
     with pytest.raises(MovedOn):
         await story.append(COORDINATOR, seen, entered)
+
+
+async def test_a_kit_is_linked_to_the_report_and_zone_that_the_matched_request_named(story: Story) -> None:
+    kit = await declared(story)
+    await ask(story, id_ := new_request())
+    await matched(story, kit, id_)
+    now = await story.kit(kit)
+    async with reading(story.ledger.engine, COORDINATOR) as connection:
+        asked = await asked_about(connection, [id_])
+    pv, zone = asked[id_]
+    assert zone == ZONE
+    with pytest.raises(Refused, match="named another report"):
+        link(now, the_link(kit, pv="PV-ANOTHER"), COORDINATOR, story.directory, asked)
+    assert link(now, the_link(kit, pv=pv), COORDINATOR, story.directory, asked).facts[0].type == "kit.linked"

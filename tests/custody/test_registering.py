@@ -13,6 +13,7 @@ from custody.decision import Decided, Seen
 from custody.items import TYPES
 from custody.kit import Kit, Policy, Term
 from custody.ledger import Receipt, reading
+from custody.number import KitNumber, next_serial, parse_part
 from custody.people import Actor
 from custody.protocol import Custody, Trail
 from custody.reading import trail
@@ -126,7 +127,10 @@ async def test_a_reserved_number_is_used_once_and_by_its_own_centre(centre: Stor
         lambda s: reserve(order, COORDINATOR, numbers),
         others=("organisation:zsg-sterrenberg",),
     )
-    await registered(centre, lambda o: o, number=numbers[0])
+    await registered(centre, lambda o: replace(o, number=numbers[0]), number=numbers[0])
+    labels = (await centre.kit(numbers[0])).labels  # those that were printed before there was a kit
+    assert set(labels) == {"K", "P01", "P02", "P03", *(f"I{n:02}" for n in range(1, 13))}
+    assert labels["P01"] == next_serial(KitNumber(numbers[0]), parse_part("P01"), 0)
     with pytest.raises(Refused, match="belongs to a kit already"):
         await registered(centre, lambda o: o, number=numbers[0])
     with pytest.raises(Exception, match="under its own numbers"):
