@@ -6,7 +6,7 @@ or on paper, which is shown as *acceptance recorded by the giver*.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from custody.commands import (
@@ -275,8 +275,3 @@ def _can_act(kit: Kit, held: Holder, directory: Directory) -> bool:
     if organisation is None:
         return False
     return organisation.kind not in JUSTICE or kit.legal in (Legal.LINKED, Legal.RELEASED)
-
-
-def overdue(kit: Kit, at: datetime) -> tuple[Handover, ...]:
-    """Open hand-overs whose due time has passed."""
-    return tuple(o for o in kit.handovers.values() if o.due_at <= at)

@@ -15,9 +15,10 @@ from custody.commands import (
     Store,
 )
 from custody.handling import store
-from custody.handover import accept, cancel, carry, offer, overdue, receive_back, record_acceptance, refuse
-from custody.ledger import MovedOn
+from custody.handover import accept, cancel, carry, offer, receive_back, record_acceptance, refuse
+from custody.ledger import MovedOn, reading
 from custody.protocol import Custody
+from custody.reading import overdue
 from custody.refusal import Refused
 from tests.custody.story import (
     ANALYST,
@@ -196,8 +197,11 @@ async def test_an_offer_says_by_when_and_what_is_late_is_listed(story: Story) ->
     await offered(story, kit)
     now = await story.kit(kit)
     due = now.handovers["ab" * 16].due_at
-    assert overdue(now, due - timedelta(seconds=1)) == ()
-    assert [o.id for o in overdue(now, due)] == ["ab" * 16]
+    async with reading(story.ledger.engine, NURSE) as connection:
+        early = await overdue(connection, NURSE, due - timedelta(seconds=1))
+        late = await overdue(connection, NURSE, due)
+    assert kit not in {row["kit"] for row in early}
+    assert kit in {row["kit"] for row in late}
 
 
 async def test_before_the_link_nothing_is_offered_to_the_police(story: Story) -> None:
