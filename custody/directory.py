@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from custody.people import AT, Actor, Function, OrganisationKind
+from custody.people import Actor, Function, OrganisationKind
 from custody.refusal import NoSuchPlace, Refused
 
 CALENDAR: Final = ZoneInfo("Europe/Brussels")
@@ -77,8 +77,3 @@ class Directory:
             if each.person == id_ and each.organisation == organisation:
                 return each
         raise Refused("There is no such person at {organisation}.", field=field_, organisation=organisation)
-
-
-def may_hold(function: Function, kind: OrganisationKind) -> bool:
-    """Whether this function exists at this kind of organisation."""
-    return AT.get(function) is kind

@@ -15,7 +15,7 @@ rows are loaded into PostgreSQL (``custody.step``), so the database refuses what
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
 
 class Trail(StrEnum):
@@ -102,31 +102,52 @@ ANYTIME: Final = frozenset(
     {"occurred_at", "paper", "documents", "private", "reason", "cites", "with", "place", "finding"}
 )
 
-UNREPORTED: Final = {L.UNREPORTED: L.UNREPORTED}
-STANDING: Final = {r: r for r in R if r is not R.DISPOSED}  # any but disposed, unchanged
-BACK_TO_RUNNING: Final = dict.fromkeys(
+UNREPORTED: Final[Mapping[Legal, Legal]] = {L.UNREPORTED: L.UNREPORTED}
+STANDING: Final[Mapping[Retention, Retention]] = {
+    r: r for r in R if r is not R.DISPOSED
+}  # any but disposed, unchanged
+BACK_TO_RUNNING: Final[Mapping[Retention, Retention]] = dict.fromkeys(
     (R.RUNNING, R.NOTICE_DUE, R.EXPIRED, R.PROPOSED, R.APPROVED), R.RUNNING
 )
-TO_STOPPED: Final = {r: R.STOPPED for r in R if r is not R.DISPOSED}
-APPROVAL_FALLS: Final = {**STANDING, R.PROPOSED: R.EXPIRED, R.APPROVED: R.EXPIRED}
-NOT_ENDED: Final = {c: c for c in (C.PACKED, C.SEALED, C.STORED, C.IN_TRANSIT, C.OPENED)}
+TO_STOPPED: Final[Mapping[Retention, Retention]] = {r: R.STOPPED for r in R if r is not R.DISPOSED}
+APPROVAL_FALLS: Final[Mapping[Retention, Retention]] = {
+    **STANDING,
+    R.PROPOSED: R.EXPIRED,
+    R.APPROVED: R.EXPIRED,
+}
+NOT_ENDED: Final[Mapping[Custody, Custody]] = {
+    c: c for c in (C.PACKED, C.SEALED, C.STORED, C.IN_TRANSIT, C.OPENED)
+}
 
 
-def _kit(trail: Trail, says: str, needs: str = "", may: str = "", **axes: object) -> Step:
+class Axes(TypedDict, total=False):
+    """What a row of the tables below may say beside its words and fields; see :class:`Step`."""
+
+    custody: Mapping[Custody, Custody]
+    legal: Mapping[Legal, Legal]
+    retention: Mapping[Retention, Retention]
+    packs: bool
+    holds: int
+    finding: bool
+    people: int
+    writers: frozenset[str]
+
+
+def _kit(trail: Trail, says: str, needs: str = "", may: str = "", **axes: Unpack[Axes]) -> Step:
     return Step(
         trail=trail,
         says=says,
         needs=frozenset(needs.split()),
         may=frozenset(may.split()) | ANYTIME,
-        **axes,  # type: ignore[arg-type]  # each caller below names real fields of Step
+        **axes,
     )
 
 
-def _custody(says: str, needs: str = "", may: str = "", **axes: object) -> Step:
+def _custody(says: str, needs: str = "", may: str = "", **axes: Unpack[Axes]) -> Step:
     return _kit(Trail.CUSTODY, says, needs, may, **axes)
 
 
-def _choices(says: str, needs: str = "", may: str = "", **axes: object) -> Step:
+def _choices(says: str, needs: str = "", may: str = "", **axes: Unpack[Axes]) -> Step:
     return _kit(Trail.CHOICES, says, needs, may, **axes)
 
 
@@ -457,7 +478,7 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
 }
 
 
-def _other(trail: Trail, says: str, needs: str = "", may: str = "", **more: object) -> Step:
+def _other(trail: Trail, says: str, needs: str = "", may: str = "", **more: Unpack[Axes]) -> Step:
     return _kit(trail, says, needs, may, **more)
 
 

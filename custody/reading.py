@@ -262,14 +262,6 @@ async def policies(connection: AsyncConnection) -> list[bytes]:
     return [bytes(row[0]) for row in rows]
 
 
-async def organisations(connection: AsyncConnection, *kinds: OrganisationKind) -> list[RowMapping]:
-    o = t.organisation.c
-    query = select(o.id, o.kind, o.name).order_by(o.name)
-    if kinds:
-        query = query.where(o.kind.in_(kinds))
-    return list((await connection.execute(query)).mappings())
-
-
 async def reads_of(connection: AsyncConnection, kit: str) -> list[Any]:
     """Who read this kit, when and why, from the exact bytes of the access records."""
     rows = await connection.execute(

@@ -5,6 +5,7 @@ for. Nothing is written but through the functions in ``migrations/sql``: the ser
 and EXECUTE and no more. Row-level security, guards and the functions are added by the migration.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from sqlalchemy import (
@@ -30,8 +31,8 @@ metadata: Final = MetaData(schema="custody")
 Moment: Final = TIMESTAMP(timezone=True)
 
 
-def _one_of(column: str, words: object) -> str:
-    listed = ", ".join(f"'{w}'" for w in words)  # type: ignore[attr-defined]  # an enumeration's members
+def _one_of(column: str, words: Iterable[str]) -> str:
+    listed = ", ".join(f"'{w}'" for w in words)
     return f"{column} IN ({listed})"
 
 

@@ -29,7 +29,7 @@ from custody.kit import (
     Policy,
     Term,
 )
-from custody.protocol import STEPS, Custody, Legal, Step, Trail
+from custody.protocol import STEPS, Legal, Step, Trail
 
 
 class NotAStep(ValueError):
@@ -550,7 +550,3 @@ def replay(events: Iterable[Event]) -> Kit:
     if kit is None:
         raise NotAStep("trail", "unregistered")
     return kit
-
-
-def packages_in(kit: Kit, state: Custody) -> tuple[Package, ...]:
-    return tuple(p for p in kit.packages.values() if p.state is state)

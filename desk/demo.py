@@ -9,9 +9,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import psycopg
 from sqlalchemy import NullPool, text
@@ -39,6 +40,9 @@ from retention.policy import Policy, load
 
 SEED: Final = files("desk").joinpath("seed")
 PEOPLE: Final = json.loads(SEED.joinpath("demo.json").read_text(encoding="utf-8"))
+AgeClass = Literal["adult", "minor", "unknown"]
+Kind = Literal["envelope", "clothing_bag", "tube_rack"]
+Storage = Literal["frozen", "refrigerated", "dry"]
 SINCE: Final = date(2020, 1, 1)
 
 
@@ -195,7 +199,7 @@ class Demo:
         await self._kit("other-centre", now - timedelta(days=3), "adult", "mira")
         assert fresh, "the first kit stays with the nurse who registered it"
 
-    async def _kit(self, name: str, examined: datetime, age_class: str, nurse: str = "nora") -> str:
+    async def _kit(self, name: str, examined: datetime, age_class: AgeClass, nurse: str = "nora") -> str:
         number = new_number()
         order = _order(name, examined, age_class)
         actor = self._as(nurse)
@@ -238,21 +242,17 @@ class Demo:
         await self._do(casper, f"accept {name}", [kit], lambda s: accept(s, c.Accept(packages=refs), casper))
         for ref, place in zip(refs, ("freezer-1", "shelf-1", "fridge-1"), strict=True):
             order = c.Store(packages=(ref,), place=place)
-            await self._do(
-                casper,
-                f"store {name} {place}",
-                [kit],
-                lambda s, order=order: store(s, order, casper, self._directory),  # type: ignore[misc]
-            )
+            decide = partial(store, order=order, actor=casper, directory=self._directory)
+            await self._do(casper, f"store {name} {place}", [kit], decide)
 
 
 def _seal(name: str, package: int) -> str:
     return f"DEMO-{hashlib.sha256(name.encode()).hexdigest()[:4].upper()}-{package}"
 
 
-def _order(name: str, examined: datetime, age_class: str) -> c.Register:
+def _order(name: str, examined: datetime, age_class: AgeClass) -> c.Register:
     """Three packages with twelve items, as after an examination."""
-    contents = (
+    contents: tuple[tuple[Kind, Storage, tuple[str, ...]], ...] = (
         ("envelope", "frozen", ("swab_skin", "swab_oral", "swab_nails", "swab_control", "saliva_reference")),
         ("clothing_bag", "dry", ("underwear", "clothing_upper", "clothing_lower", "hair_foreign")),
         ("tube_rack", "refrigerated", ("blood_toxicology", "urine_toxicology", "urine_toxicology")),
@@ -267,15 +267,15 @@ def _order(name: str, examined: datetime, age_class: str) -> c.Register:
         packages.append(
             c.NewPackage(
                 package=number,
-                kind=kind,  # type: ignore[arg-type]  # words of the tuple above
-                storage=storage,  # type: ignore[arg-type]
+                kind=kind,
+                storage=storage,
                 items=tuple(items),
                 seal=_seal(name, number),
             )
         )
     return c.Register(
         examined_at=examined,
-        age_class=age_class,  # type: ignore[arg-type]
+        age_class=age_class,
         packages=tuple(packages),
         agreement=c.Agreement(form_digest=hashlib.sha256(name.encode()).hexdigest(), language="nl"),
         card="declined",

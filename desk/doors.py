@@ -60,10 +60,6 @@ def _packages(order: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(p.kit for p in order.packages))
 
 
-def _none(order: Any) -> tuple[str, ...]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """One command. ``path`` is below ``/api``; ``kits`` says which kits are looked at."""

@@ -35,7 +35,7 @@ from desk import session as sessions
 from desk.problems import ForeignForm, NotSignedIn
 from desk.service import Given, Service
 from desk.settings import Settings
-from desk.token import Identity, TokenRefused, strict_json
+from desk.token import Identity, strict_json
 
 T = TypeVar("T")
 
@@ -102,14 +102,6 @@ async def signed(request: Request) -> Signed:
     found = await (_by_token(request) if "authorization" in request.headers else _by_cookie(request))
     request.state.signed = found
     return found
-
-
-async def signed_or_nobody(request: Request) -> Signed | None:
-    """Who is signed in, None for nobody: for pages that anybody may open."""
-    try:
-        return await signed(request)
-    except (NotSignedIn, TokenRefused):
-        return None
 
 
 async def identity_of(request: Request) -> Identity:
