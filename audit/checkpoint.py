@@ -1,15 +1,14 @@
 """Checkpoints (C2SP tlog-checkpoint): the signed statement of a log's size and root.
 
 The text of the note is three lines: the *origin* (which log), the number of leaves, the root in base64.
-Extension lines, which the format allows and advises against, are refused: nobody could audit them. The key
-that signs carries the origin as its name.
+Extension lines, which the format allows and advises against, are refused: nobody could audit them. The keys
+that sign carry the origin as their name (`audit.key`).
 """
 
 from dataclasses import dataclass
 from typing import Self
 
 from audit.merkle import EMPTY_ROOT
-from audit.note import Note, NotSigned, SigningKey, VerifierKey, verify
 from audit.text import HASH_BYTES, MAX_SIZE, Malformed, is_line, read_decimal, read_hash, write_base64
 
 
@@ -43,24 +42,3 @@ class Checkpoint:
             raise Malformed("a checkpoint has three lines: origin, size and root")
         origin, size, root, _ = lines
         return cls(origin, read_decimal(size, "the size in the checkpoint"), read_hash(root, "the root"))
-
-
-def sign(checkpoint: Checkpoint, key: SigningKey) -> Note:
-    """The note of `checkpoint` signed by `key`, whose name must be the origin (ValueError if not)."""
-    if key.name != checkpoint.origin:
-        raise ValueError(f"the key of {key.name} does not sign for {checkpoint.origin}")
-    return Note(checkpoint.text(), (key.sign(checkpoint.text()),))
-
-
-def open_note(data: bytes, key: VerifierKey) -> Checkpoint:
-    """The checkpoint in the note `data`, signed by `key` for the log of its name.
-
-    Raises `Malformed` when it is not a checkpoint, `NotSigned` when `key` has not signed it or the origin
-    is another log's.
-    """
-    note = Note.read(data)
-    checkpoint = Checkpoint.read(note.text)
-    verify(note, [key])
-    if checkpoint.origin != key.name:
-        raise NotSigned(f"the checkpoint is of {checkpoint.origin}, the key is for {key.name}")
-    return checkpoint

@@ -1,29 +1,40 @@
-"""The signer's two files, outside the database: the private key and, beside it, the last signed note.
+"""The signer's two files, outside the database: the private keys and, beside them, the last signed note.
 
-`events.key` is one line, `PRIVATE+KEY+name+id+key` (see `audit.note`), mode 0600. `events.note` is the full
-note that this key signed last. Together they make a box: who has the key without the note does not know what
-it vouched for, and must not sign.
+`events.key` has one key a line, mode 0600; every one of them signs every checkpoint, the first line's name is
+the log's origin:
 
-The note is replaced in one step: a new file is written and flushed, takes the old one's name, and the folder
-is flushed, so that after a power cut the old note or the new one is there, whole. While a box is open a lock
-on the key file (which is never replaced) keeps every other signer on this host out.
+    PRIVATE+KEY+<name>+<id>+<base64>      the private key itself (`audit.key`)
+    COMMAND <vkey> <program> [argument…]  a program that keeps it: gets the message on its standard input,
+                                          writes the bare signature to its standard output
+
+`events.note` is the full note that these keys signed last. Together they make a box: who has the keys without
+the note does not know what they vouched for, and must not sign.
+
+Both files are replaced in one step: a new one is written and flushed, takes the old one's name, and the
+folder is flushed, so that after a power cut the old or the new one is there, whole. While a box is open a
+lock on `events.lock` keeps every other signer on this host out.
 """
 
 import fcntl
 import os
+import shlex
 import stat
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from audit.note import SigningKey, VerifierKey
+from audit.key import LOG_TYPES, MAX_KEYS, SEED_BYTES, SigningKey, Signs, VerifierKey
+from audit.text import Malformed
 
 _SECRET_MODE: Final = 0o600
 _MAX_NOTE_BYTES: Final = 1 << 20
+_MAX_KEY_BYTES: Final = 1 << 18
+_COMMAND: Final = "COMMAND "
+_ANSWER_WITHIN: Final = 10.0  # seconds for a program that signs
 
 
 class BoxRefused(Exception):
@@ -31,11 +42,54 @@ class BoxRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class CommandKey:
+    """A private key that a program keeps, for example in a hardware module."""
+
+    verifier: VerifierKey
+    command: tuple[str, ...]
+
+    def sign(self, message: bytes) -> bytes:
+        """What the program answers. Raises `BoxRefused` when it fails or takes longer than ten seconds."""
+        try:
+            done = subprocess.run(  # noqa: S603 (the operator's own program, out of a file of mode 0600)
+                self.command, input=message, capture_output=True, timeout=_ANSWER_WITHIN, check=True
+            )
+        except (OSError, subprocess.SubprocessError) as failed:
+            raise BoxRefused(
+                f"The program {self.command[0]}, which keeps key {self.verifier.key_id.hex()}, gave no"
+                f" signature ({type(failed).__name__})."
+            ) from failed
+        return done.stdout
+
+    def written(self) -> str:
+        """The line of the key file."""
+        return f"{_COMMAND}{self.verifier.written()} {shlex.join(self.command)}"
+
+
+BoxKey = SigningKey | CommandKey
+
+
+@dataclass(frozen=True, slots=True)
 class Keybox:
-    """An open box: `key`, and the note beside it. Only `open_box` makes one; it holds the lock meanwhile."""
+    """An open box: `keys`, and the note beside them. `open_box` makes one and holds the lock meanwhile."""
 
     path: Path
-    key: SigningKey
+    keys: tuple[BoxKey, ...]
+
+    @property
+    def origin(self) -> str:
+        """The log that is signed for: the name of the first key."""
+        return self.keys[0].verifier.name
+
+    @property
+    def signs(self) -> Sequence[Signs]:
+        """All keys, as what signs with them."""
+        return self.keys
+
+    @property
+    def verifiers(self) -> tuple[VerifierKey, ...]:
+        """The public keys that bear the origin's name."""
+        return tuple(key.verifier for key in self.keys if key.verifier.name == self.origin)
 
     @property
     def note_path(self) -> Path:
@@ -56,53 +110,100 @@ class Keybox:
 
 
 def note_path(key_path: Path) -> Path:
-    """The last signed note's path for a key at `key_path`: `events.key` → `events.note`."""
+    """The last signed note's path for keys at `key_path`: `events.key` → `events.note`."""
     return key_path.with_suffix(".note")
 
 
-def create_key(path: Path, name: str) -> VerifierKey:
-    """Make a new Ed25519 key that signs under `name` (the log's origin) in a new file at `path`.
+def new_keys(name: str) -> tuple[SigningKey, ...]:
+    """A new key of each type that signs a checkpoint, under `name`. `text.Malformed` for an unfit name."""
+    return tuple(SigningKey(name, token_bytes(SEED_BYTES), key_type) for key_type in LOG_TYPES)
 
-    Raises `BoxRefused` when there is a key already, or a note without its key; `text.Malformed` for a name
-    that no key may have.
+
+def create_keys(path: Path, name: str) -> tuple[VerifierKey, ...]:
+    """Make new keys that sign under `name` (the log's origin) in a new file at `path`.
+
+    Raises `BoxRefused` when there is a key file already, or a note without its keys; `text.Malformed` for a
+    name that no key may have.
     """
     if note_path(path).exists() and not path.exists():
         raise BoxRefused(
-            f"{note_path(path)} is the last note of a key that is missing. Bring the key back from its copy; "
-            "a new key must not stand beside another key's note."
+            f"{note_path(path)} is the last note of keys that are missing. Bring them back from their copy;"
+            " new keys must not stand beside another key's note."
         )
-    key = SigningKey(name, Ed25519PrivateKey.generate().private_bytes_raw())
+    keys = new_keys(name)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        _write(path, (key.written() + "\n").encode(), replace=False)
+        _write(path, write_box(keys).encode(), replace=False)
     except FileExistsError as there:
         raise BoxRefused(f"{path} is there already; a key is never overwritten") from there
-    return key.verifier
+    return tuple(key.verifier for key in keys)
+
+
+def replace_keys(box: Keybox, keys: Sequence[BoxKey]) -> Keybox:
+    """Put `keys` in the place of an open box's, in one step; the box as it is then."""
+    _write(box.path, write_box(keys).encode(), replace=True)
+    return Keybox(box.path, tuple(keys))
+
+
+def write_box(keys: Sequence[BoxKey]) -> str:
+    """The text of a key file; the inverse of `read_box`."""
+    return "".join(f"{key.written()}\n" for key in keys)
+
+
+def read_box(text: str) -> tuple[BoxKey, ...]:
+    """The keys in a key file's text. `text.Malformed`, which never quotes a key, for anything else."""
+    lines = text.removesuffix("\n").split("\n")
+    if len(lines) > MAX_KEYS:
+        raise Malformed(f"there are more than {MAX_KEYS} keys")
+    keys = tuple(_read_line(line) for line in lines)
+    types = {key.verifier.key_type for key in keys if key.verifier.name == keys[0].verifier.name}
+    if not types.issuperset(LOG_TYPES):
+        raise Malformed(
+            "a log's key file has an Ed25519 and an ML-DSA-44 key of the log's name; one made before the log"
+            " had both belongs to a demo, which begins anew in another folder"
+        )
+    return keys
+
+
+def _read_line(line: str) -> BoxKey:
+    if not line.startswith(_COMMAND):
+        return SigningKey.read(line)
+    vkey, _, rest = line.removeprefix(_COMMAND).partition(" ")
+    try:
+        command = tuple(shlex.split(rest))
+    except ValueError as wrong:
+        raise Malformed("the command of a key cannot be read") from wrong
+    if not command:
+        raise Malformed("the command of a key is missing")
+    return CommandKey(VerifierKey.read(vkey), command)
 
 
 @contextmanager
 def open_box(path: Path) -> Iterator[Keybox]:
-    """Open the box whose key is at `path`, alone, until the `with` ends.
+    """Open the box whose keys are at `path`, alone, until the `with` ends.
 
-    Raises `BoxRefused` when the key is missing, readable by others, or in use by another signer;
-    `text.Malformed` when the file is not a key.
+    Raises `BoxRefused` when the key file is missing, readable by others, or in use by another signer;
+    `text.Malformed` when it is not a key file.
     """
+    if not path.exists():
+        raise BoxRefused(f"There is no signing key at {path}.")
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _SECRET_MODE)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError as missing:
-        raise BoxRefused(f"There is no signing key at {path}.") from missing
-    with os.fdopen(descriptor, "rb") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:
             raise BoxRefused(
                 f"Another signer is using {path}. One signer per log: stop the other first."
             ) from taken
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
-            raise BoxRefused(
-                f"{path} can be read by others. Set its mode to 0600 and consider the key as seen."
-            )
-        yield Keybox(path, SigningKey.read(file.read(4096).decode("utf-8", "replace").removesuffix("\n")))
+        with path.open("rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise BoxRefused(
+                    f"{path} can be read by others. Set its mode to 0600 and consider the keys as seen."
+                )
+            text = file.read(_MAX_KEY_BYTES).decode("utf-8", "replace")
+        yield Keybox(path, read_box(text))
+    finally:
+        os.close(lock)
 
 
 def _write(path: Path, data: bytes, *, replace: bool) -> None:

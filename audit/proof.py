@@ -78,7 +78,7 @@ class Proof:
         """Check that `digest` (32 bytes) stands at `index` of the tree that the proof's own note states.
 
         Raises `InvalidProof` if that is not shown. The note's signature is another check
-        (`audit.checkpoint.open_note`).
+        (`audit.key.open_note`).
         """
         self.check_under(digest, self.checkpoint())
 

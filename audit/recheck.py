@@ -4,16 +4,17 @@ From the digests, in order: every tile hash, every root that a checkpoint states
 the whole log once, in pages; memory grows with the number of checkpoints, not of leaves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit import merkle, tables, tile
-from audit.checkpoint import Checkpoint, open_note
+from audit.checkpoint import Checkpoint
+from audit.key import NotSigned, VerifierKey, open_note
 from audit.merkle import EMPTY_ROOT
-from audit.note import Note, NotSigned, VerifierKey
+from audit.note import Note
 from audit.text import Malformed
 from audit.tile import Place
 
@@ -51,22 +52,22 @@ class Range:
 async def recheck(
     connection: AsyncConnection,
     log: str,
-    key: VerifierKey | None = None,
+    keys: Sequence[VerifierKey] | None = None,
     last_note: bytes | None = None,
     progress: Progress | None = None,
 ) -> str | None:
     """The first thing that is wrong with the log, in words; None where everything agrees.
 
-    ``key`` is the log's public key; without it signatures are not looked at. ``last_note`` is the note that
-    lies beside the signer's key, if it is at hand: the log must contain what it states. The caller's
+    ``keys`` are the log's public keys; without them signatures are not looked at. ``last_note`` is the note
+    that lies beside the signer's key, if it is at hand: the log must contain what it states. The caller's
     transaction should be one snapshot (REPEATABLE READ).
     """
     size = await connection.scalar(select(func.count()).where(tables.leaf.c.log == log)) or 0
-    stated = await _roots_stated(connection, log, key)
+    stated = await _roots_stated(connection, log, keys)
     if isinstance(stated, str):
         return stated
     if last_note is not None:
-        beside = _stated(last_note, key, f"The last signed note of the log {log}")
+        beside = _stated(last_note, keys, f"The last signed note of the log {log}")
         if isinstance(beside, str):
             return beside
         if stated.setdefault(beside.size, beside.root) != beside.root:
@@ -76,15 +77,15 @@ async def recheck(
     return await _leaves(connection, log, size, stated, progress)
 
 
-def _stated(note: bytes, key: VerifierKey | None, what: str) -> Checkpoint | str:
+def _stated(note: bytes, keys: Sequence[VerifierKey] | None, what: str) -> Checkpoint | str:
     try:
-        return Checkpoint.read(Note.read(note).text) if key is None else open_note(note, key)
+        return Checkpoint.read(Note.read(note).text) if keys is None else open_note(note, keys)
     except (Malformed, NotSigned) as wrong:
         return f"{what} is not to be trusted: {wrong}."
 
 
 async def _roots_stated(
-    connection: AsyncConnection, log: str, key: VerifierKey | None
+    connection: AsyncConnection, log: str, keys: Sequence[VerifierKey] | None
 ) -> dict[int, bytes] | str:
     """Size and root of each checkpoint, signature checked; or what is wrong with one."""
     c = tables.checkpoint.c
@@ -97,7 +98,7 @@ async def _roots_stated(
             return roots
         for row in rows:
             what = f"The checkpoint of {row.size} leaves of the log {log}"
-            read = _stated(row.note.encode(), key, what)
+            read = _stated(row.note.encode(), keys, what)
             if isinstance(read, str):
                 return read
             if (read.size, read.root) != (row.size, bytes(row.root)):

@@ -2,9 +2,9 @@
 
 The rules:
 
-1. The last signed note lies beside the key, outside the database. Without it nothing is signed;
+1. The last signed note lies beside the keys, outside the database. Without it nothing is signed;
    `initialise` writes the first one, of the empty log, and only where nothing was ever signed.
-2. Every step begins with that file: its signature must be our own key's.
+2. Every step begins with that file: its signature must be our own keys'.
 3. The database must hold exactly what was signed: a smaller log is `Rewound`, another log `Inconsistent`,
    later checkpoints than the file knows are `NoteBehind`. Nothing is signed then.
 4. The consistency proof from the last signed tree to the present one is made out of the tiles **and
@@ -15,17 +15,18 @@ The rules:
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from audit import checkpoint, log, merkle, tables
+from audit import key, log, merkle, tables
 from audit.checkpoint import Checkpoint
+from audit.key import NotSigned
 from audit.keybox import Keybox
 from audit.merkle import EMPTY_ROOT, InvalidProof
-from audit.note import NotSigned
 from audit.text import Malformed
 
 Publish = Callable[[bytes], Awaitable[None]]
@@ -97,8 +98,8 @@ async def initialise(engine: AsyncEngine, name: str, box: Keybox) -> Checkpoint:
                 f"Checkpoints of the log {name} were signed before, but the last signed note is not at "
                 f"{box.note_path}. Bring it back from its copy; a new start could contradict what was signed."
             )
-    first = Checkpoint(box.key.name, 0, EMPTY_ROOT)
-    await asyncio.to_thread(box.keep, checkpoint.sign(first, box.key).written())
+    first = Checkpoint(box.origin, 0, EMPTY_ROOT)
+    await asyncio.to_thread(box.keep, _signed(first, box))
     return first
 
 
@@ -153,7 +154,7 @@ class Signer:
                 raise Unchecked(f"The last signed note of {self.name} is not in the database.")
         if present.size == last.size:
             return None
-        new = checkpoint.sign(present, self.box.key).written()
+        new = await asyncio.to_thread(_signed, present, self.box)
         self._checked = False
         await asyncio.to_thread(self.box.keep, new)
         async with engine.begin() as transaction:
@@ -182,6 +183,11 @@ class Signer:
             await self.publish(note)
 
 
+def _signed(stated: Checkpoint, box: Keybox) -> bytes:
+    """The note of `stated`, signed by every key of the box, at the time of the signer's own clock."""
+    return key.sign(stated, box.signs, int(time.time())).written()
+
+
 def _last(name: str, box: Keybox) -> tuple[Checkpoint, bytes]:
     """The last signed checkpoint and its note, out of the file, by our own key (rules 1 and 2)."""
     note = box.last_note()
@@ -191,7 +197,7 @@ def _last(name: str, box: Keybox) -> tuple[Checkpoint, bytes]:
             "the signer; for one that was signed before, bring the note back from its copy."
         )
     try:
-        return checkpoint.open_note(note, box.key.verifier), note
+        return key.open_note(note, box.verifiers), note
     except (Malformed, NotSigned) as wrong:
         raise ForeignNote(f"{box.note_path} is not a note that this key signed: {wrong}.") from wrong
 

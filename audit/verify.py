@@ -2,14 +2,14 @@
 
 The numbered checks, in order:
 
-1. The checkpoint is signed by the given key, and its origin is the name of that key.
+1. The checkpoint is signed by the given keys, one of each type, and its origin is their name.
 2. Each proof is under exactly that checkpoint: the same origin, size and root.
 3. Each digest is in the log at the index its proof gives (RFC 9162 section 2.1.3.2).
-4. The earlier checkpoint, where there is one, is signed by the given key.
+4. The earlier checkpoint, where there is one, is signed by the given keys.
 5. The log only grew between the two: the earlier tree is a prefix of the later one
    (RFC 9162 section 2.1.4.2).
 
-The key comes from outside (never from what is being checked), or check 1 says nothing. A check that fails
+The keys come from outside (never from what is being checked), or check 1 says nothing. A check that fails
 does not stop the ones after it, except that nothing can be said about the log when check 1 fails.
 Input that is not what its format demands raises `VerificationError`, always and only that.
 """
@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from audit.checkpoint import Checkpoint, open_note
+from audit.checkpoint import Checkpoint
+from audit.key import NotSigned, VerifierKey, open_note, read_keys, signed_with
 from audit.merkle import InvalidProof, verify_consistency
-from audit.note import NotSigned, VerifierKey
+from audit.note import Note
 from audit.proof import Proof
 from audit.text import HASH_BYTES, Malformed
 
@@ -77,24 +78,24 @@ class Earlier:
 
 
 def verify(
-    vkey: str, note: bytes, proofs: Sequence[tuple[bytes, bytes]] = (), earlier: Earlier | None = None
+    vkeys: str, note: bytes, proofs: Sequence[tuple[bytes, bytes]] = (), earlier: Earlier | None = None
 ) -> Verdict:
     """Make the numbered checks.
 
-    `vkey`: the log's public key as text. `note`: the signed checkpoint. `proofs`: pairs of a 32-byte digest
-    and its `.tlog-proof` file. Raises `VerificationError` for malformed input.
+    `vkeys`: the log's public keys, one vkey a line. `note`: the signed checkpoint. `proofs`: pairs of a
+    32-byte digest and its `.tlog-proof` file. Raises `VerificationError` for malformed input.
     """
     try:
-        key = VerifierKey.read(vkey)
+        keys = read_keys(vkeys)
         read = [(_digest(digest), Proof.read(data)) for digest, data in proofs]
-        first, checkpoint = _signature(1, note, key)
+        first, checkpoint = _signature(1, note, keys)
         findings = [first]
         if checkpoint is None:
             return Verdict(findings=tuple(findings), checkpoint=None, not_proved=NOT_PROVED)
         if read:
             findings += [_same_checkpoint(read, checkpoint), check_inclusions(read, checkpoint)]
         if earlier is not None:
-            findings += _growth(earlier, checkpoint, key)
+            findings += _growth(earlier, checkpoint, keys)
     except Malformed as wrong:
         raise VerificationError(str(wrong)) from wrong
     not_proved = NOT_PROVED if earlier is not None else (*NOT_PROVED, NOT_PROVED_GROWTH)
@@ -111,14 +112,15 @@ def _finding(number: int, wrong: str | None, well: str) -> Finding:
     return Finding(number=number, title=TITLES[number], holds=wrong is None, words=wrong or well)
 
 
-def _signature(number: int, note: bytes, key: VerifierKey) -> tuple[Finding, Checkpoint | None]:
+def _signature(number: int, note: bytes, keys: Sequence[VerifierKey]) -> tuple[Finding, Checkpoint | None]:
     """Checks 1 and 4."""
     try:
-        checkpoint = open_note(note, key)
+        checkpoint = open_note(note, keys)
     except NotSigned as wrong:
         return _finding(number, f"The checkpoint is not to be trusted: {wrong}.", ""), None
     well = (
-        f"{checkpoint.origin} signed that the log has {checkpoint.size} leaves, with key {key.key_id.hex()}."
+        f"{checkpoint.origin} signed that the log has {checkpoint.size} leaves, with"
+        f" {signed_with(Note.read(note), keys)}."
     )
     return _finding(number, None, well), checkpoint
 
@@ -151,9 +153,9 @@ def check_inclusions(proofs: Sequence[tuple[bytes, Proof]], checkpoint: Checkpoi
     return _finding(3, wrong_words, f"All {len(proofs)} digests are in the log of {checkpoint.size} leaves.")
 
 
-def _growth(earlier: Earlier, checkpoint: Checkpoint, key: VerifierKey) -> list[Finding]:
+def _growth(earlier: Earlier, checkpoint: Checkpoint, keys: Sequence[VerifierKey]) -> list[Finding]:
     """Checks 4 and 5."""
-    signature, before = _signature(4, earlier.note, key)
+    signature, before = _signature(4, earlier.note, keys)
     if before is None:
         return [signature]
     wrong = None

@@ -29,9 +29,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from audit.checkpoint import Checkpoint, open_note
+from audit.checkpoint import Checkpoint
+from audit.key import NotSigned, VerifierKey, open_note, read_keys, signed_with
 from audit.merkle import InvalidProof
-from audit.note import Note, NotSigned, VerifierKey
+from audit.note import Note
 from audit.proof import Proof
 from audit.text import Malformed
 from audit.verify import NOT_PROVED as LOG_DOES_NOT_PROVE
@@ -141,9 +142,9 @@ def make(
     return packed.getvalue()
 
 
-def fingerprint(vkey: str) -> str:
-    """SHA-256 in hexadecimal of the public key and a newline: what ``sha256sum events.vkey`` prints."""
-    return sha256(f"{vkey}\n".encode()).hexdigest()
+def fingerprint(vkeys: str) -> str:
+    """SHA-256 in hexadecimal of the text of public keys: what ``sha256sum events.vkey`` prints."""
+    return sha256(vkeys.encode()).hexdigest()
 
 
 def _event_name(number: int) -> str:
@@ -286,18 +287,18 @@ def _read_manifest(data: bytes) -> Mapping[str, Any]:
 # --- checking -----------------------------------------------------------------------------
 
 
-def check(bundle: Bundle, vkey: str | None) -> Verdict:
+def check(bundle: Bundle, vkeys: str | None) -> Verdict:
     """Make the numbered checks of :data:`TITLES`, all of them, whatever fails.
 
-    ``vkey`` is the log's public key as text, from elsewhere; without it check 2 cannot hold and the rest
+    ``vkeys`` is the log's public keys as text, from elsewhere; without them check 2 cannot hold and the rest
     is still made. Raises `audit.verify.VerificationError` for a key that is none.
     """
     try:
-        key = None if vkey is None else VerifierKey.read(vkey)
+        keys = None if vkeys is None else read_keys(vkeys)
     except Malformed as wrong:
         raise VerificationError(str(wrong)) from wrong
     unsigned, proofs, first = _files(bundle)
-    findings = [first, _signature(bundle, unsigned, key)]
+    findings = [first, _signature(bundle, unsigned, keys)]
     events, spelling = _spelling(bundle)
     findings += [spelling, _chain(bundle, events), _inclusion(bundle, unsigned, proofs)]
     findings.append(_steps(events))
@@ -327,9 +328,9 @@ def _files(bundle: Bundle) -> tuple[Checkpoint | None, tuple[Proof, ...], Findin
     return checkpoint, tuple(proofs), _finding(1, wrong, well)
 
 
-def _signature(bundle: Bundle, unsigned: Checkpoint | None, key: VerifierKey | None) -> Finding:
+def _signature(bundle: Bundle, unsigned: Checkpoint | None, keys: Sequence[VerifierKey] | None) -> Finding:
     """Check 2."""
-    if key is None:
+    if keys is None:
         return _finding(
             2,
             "No key was given, so nobody is shown to have signed this. The key must come from elsewhere,"
@@ -337,10 +338,11 @@ def _signature(bundle: Bundle, unsigned: Checkpoint | None, key: VerifierKey | N
             "",
         )
     try:
-        stated = open_note(bundle.note, key)
+        stated = open_note(bundle.note, keys)
     except (Malformed, NotSigned) as why:
         return _finding(2, f"The checkpoint is not to be trusted: {why}.", "")
-    well = f"{stated.origin} signed that the log has {stated.size} leaves, with key {key.key_id.hex()}."
+    algorithms = signed_with(Note.read(bundle.note), keys)
+    well = f"{stated.origin} signed that the log has {stated.size} leaves, with {algorithms}."
     return _finding(2, None if unsigned else "There is no checkpoint.", well)
 
 
@@ -405,10 +407,10 @@ def _steps(events: Sequence[Event]) -> Finding:
 # --- from the database --------------------------------------------------------------------
 
 
-async def collect(connection: "AsyncConnection", kit: str, origin: str, vkey: str | None = None) -> bytes:
+async def collect(connection: "AsyncConnection", kit: str, origin: str, vkeys: str | None = None) -> bytes:
     """The bundle of a kit's custody trail under the last signed checkpoint, as this connection may see it.
 
-    ``connection`` is in a transaction with a person's context (`ledger.reading`); ``vkey`` names the key
+    ``connection`` is in a transaction with a person's context (`ledger.reading`); ``vkeys`` names the keys
     in the README. Raises NotYetInLog when an event is not yet under a signature, BundleRefused when there
     is no trail to be seen or the log is another one.
     """
@@ -433,5 +435,5 @@ async def collect(connection: "AsyncConnection", kit: str, origin: str, vkey: st
         note.written(),
         kit=kit,
         origin=origin,
-        fingerprint=None if vkey is None else fingerprint(vkey),
+        fingerprint=None if vkeys is None else fingerprint(vkeys),
     )

@@ -26,10 +26,14 @@ def command(cls: type[T]) -> type[T]:
 
 @command
 class Paper:
-    """A record made on paper during an outage: its digest, and when it happened."""
+    """A record made on paper during an outage: its digest, and when it happened.
+
+    ``lost`` is the digest on the receipt of an event that was lost when a database was taken back.
+    """
 
     digest: str
     occurred_at: datetime
+    lost: str | None = None
 
 
 @command

@@ -173,6 +173,7 @@ SEAL: Final = _words(r"[A-Z0-9][A-Z0-9 ./-]*", 40)
 KIT: Final = _words("[0-9A-HJKMNP-TV-Z]{12}")
 CODE: Final = _words(r"[0-9A-HJKMNP-TV-Z]{12}-(?:K|[PI][0-9]{2})-[0-9]{1,3}-[0-9A-Z]")
 SUBJECT: Final = _words("[a-z]+:[A-Za-z0-9._-]+", 120)
+VKEY: Final = Text(2400, re.compile(r"[^+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+={0,2}"))
 PACKAGE: Final = Whole(1, 99)
 
 WHO: Final = Thing(
@@ -262,6 +263,7 @@ FIELDS: Final[Mapping[str, Kind]] = {
     "cites": Many(DIGEST, 20),
     "documents": Many(Thing({"kind": WORD, "digest": DIGEST}), 20),
     "paper": DIGEST,
+    "lost": DIGEST,  # of the event that this one enters again, after a database was taken back
     "register": Thing(
         {
             "id": IDENTIFIER,
@@ -289,6 +291,10 @@ FIELDS: Final[Mapping[str, Kind]] = {
         frozenset({"centre", "examined_on", "kit"}),
     ),
     "digest": DIGEST,
+    "log": Thing({"name": WORD, "origin": Text(200), "size": Whole(0, 2**53 - 1), "root": DIGEST}),
+    "resumed": Whole(0, 2**53 - 1),
+    "vkeys": Many(VKEY, 20),  # who signs the log from now on
+    "retiring": Many(VKEY, 20),
     "kit": KIT,  # in access records alone; a kit's own trail names it in the subject
     "purpose": WORD,
     "read": WORD,

@@ -99,7 +99,7 @@ class Step:
 
 
 ANYTIME: Final = frozenset(
-    {"occurred_at", "paper", "documents", "private", "reason", "cites", "with", "place", "finding"}
+    {"occurred_at", "paper", "lost", "documents", "private", "reason", "cites", "with", "place", "finding"}
 )
 
 UNREPORTED: Final[Mapping[Legal, Legal]] = {L.UNREPORTED: L.UNREPORTED}
@@ -469,6 +469,7 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         retention={R.APPROVED: R.DISPOSED},
         people=3,
     ),
+    "choices.disclosed": _choices("the choices trail is handed out on a judge's order", "order", people=2),
     "key.destroyed": _choices(
         "the data key was destroyed after the contest period",
         "until",
@@ -501,7 +502,13 @@ OTHER_STEPS: Final[Mapping[str, Step]] = {
     "policy.adopted": _other(Trail.POLICY, "a retention policy is adopted", "policy digest", people=2),
     "request.received": _other(Trail.REQUEST, "the police ask for evidence", "naming"),
     "request.answered": _other(Trail.REQUEST, "a centre looked and answered the request", "how", people=2),
-    "log.opened": _other(Trail.LOG, "a log begins", "digest", writers=CLOCK),
+    "log.opened": _other(Trail.LOG, "a log begins", "digest", "log vkeys", writers=CLOCK),
+    "log.keys_changed": _other(
+        Trail.LOG, "other keys sign the log from now on", "log vkeys", "retiring", writers=CLOCK
+    ),
+    "log.recovered": _other(
+        Trail.LOG, "the log goes on under a new origin after a restore", "log vkeys resumed", writers=CLOCK
+    ),
     "access.recorded": _other(Trail.READS, "somebody read", "read purpose", "centre digest kit request"),
 }
 

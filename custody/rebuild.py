@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import DATE, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit import tables as audit_tables
-from audit.note import VerifierKey
+from audit.key import VerifierKey
 from audit.recheck import Progress, recheck
 from custody import tables as t
 from custody.event import Event, EventRefused, decode
@@ -415,13 +415,13 @@ async def _requests(connection: AsyncConnection) -> list[Difference]:
 async def check_log(
     where: AsyncEngine | AsyncConnection,
     log: str,
-    key: VerifierKey | None = None,
+    keys: Sequence[VerifierKey] | None = None,
     last_note: bytes | None = None,
     progress: Progress | None = None,
 ) -> str | None:
     """Derive a log anew: bytes, digests, leaves, tiles, roots, checkpoints. The first thing wrong, or None.
 
-    ``log`` is ``events`` or ``reads``; ``key`` and ``last_note`` are the signer's, where they are at hand
+    ``log`` is ``events`` or ``reads``; ``keys`` and ``last_note`` are the signer's, where they are at hand
     (`audit.recheck`). Needs the role custody_clerk; one snapshot, as in :func:`check`.
     """
     source = t.event if log == "events" else t.access
@@ -433,7 +433,7 @@ async def check_log(
         stray = await connection.scalar(select(func.min(leaf.index)).where(leaf.log == log, ~known))
         if stray is not None:
             return f"Leaf {stray} of the log {log} is the digest of nothing that is recorded."
-        return await recheck(connection, log, key, last_note, progress)
+        return await recheck(connection, log, keys, last_note, progress)
 
 
 async def _bytes_and_leaves(connection: AsyncConnection, log: str, source: Table) -> str | None:

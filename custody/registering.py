@@ -19,7 +19,9 @@ MOST_ITEMS: Final = 99
 
 
 def paper_fields(paper: Paper | None) -> dict[str, Any]:
-    return {} if paper is None else {"paper": paper.digest}
+    if paper is None:
+        return {}
+    return {"paper": paper.digest} | ({"lost": paper.lost} if paper.lost is not None else {})
 
 
 def occurred(paper: Paper | None, at: datetime) -> datetime | None:

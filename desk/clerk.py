@@ -35,7 +35,7 @@ from audit.tile import MissingTile
 from custody import reading
 from custody.ledger import Ledger, forget_proposals
 from desk.database import libpq
-from desk.keys import LOGS, FileMasters, publish_key, signing_key
+from desk.keys import LOGS, FileMasters, publish_keys, signing_keys
 from desk.session import forget_ended
 from desk.settings import CannotStart, Settings
 from retention.check import newest_slot, run_slot
@@ -173,7 +173,7 @@ async def _work(clerk: Clerk) -> None:
     for log, signer in clerk.signers.items():
         await sign.initialise(clerk.engine, log, signer.box)
         clerk.sizes[log] = (await signer.check(clerk.engine)).size
-        publish_key(clerk.settings.keys, log, signer.box.key.verifier)
+        publish_keys(clerk.settings.keys, log, signer.box.verifiers)
     _say("the clerk leads; " + ", ".join(f"{log}: {size} leaves signed" for log, size in clerk.sizes.items()))
     scheduler = clerk.schedule()
     tasks = [
@@ -221,7 +221,7 @@ def _signers(settings: Settings) -> Iterator[dict[str, Signer]]:
     """A signer for each log, with its box open; the keys are made at the first start."""
     with contextlib.ExitStack() as stack:
         yield {
-            log: Signer(log, stack.enter_context(open_box(signing_key(settings.keys, log, settings.origin))))
+            log: Signer(log, stack.enter_context(open_box(signing_keys(settings.keys, log, settings.origin))))
             for log in LOGS
         }
 

@@ -1,8 +1,8 @@
 """The keys folder: the logs' signing keys, their public halves, and the centres' master keys.
 
-    events.key, events.note   signing key and last signed note of the log of events (`audit.keybox`)
+    events.key, events.note   signing keys and last signed note of the log of events (`audit.keybox`)
     reads.key, reads.note     the same for the log of reads
-    events.vkey, reads.vkey   the public keys, to be handed to whoever will check a bundle
+    events.vkey, reads.vkey   the public keys, one a line, to be handed to whoever will check a bundle
     master-<centre>.key       32 random bytes under which the data keys of a centre's kits are wrapped
 
 Nothing here is ever overwritten, except a note by its successor and a public key by itself. Losing
@@ -16,12 +16,12 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from audit.keybox import create_key
-from audit.note import VerifierKey
+from audit.key import VerifierKey, read_keys, write_keys
+from audit.keybox import create_keys
 from desk.settings import CannotStart
 
 LOGS: Final = ("events", "reads")
@@ -35,30 +35,30 @@ def origin_of(log: str, origin: str) -> str:
     return origin if log == "events" else f"{origin}/{log}"
 
 
-def signing_key(keys: Path, log: str, origin: str) -> Path:
-    """The path of a log's signing key, which is made at the first start. Raises `audit.keybox.BoxRefused`."""
+def signing_keys(keys: Path, log: str, origin: str) -> Path:
+    """The path of a log's signing keys, made at the first start. Raises `audit.keybox.BoxRefused`."""
     path = keys / f"{log}.key"
     if not path.exists():
-        create_key(path, origin_of(log, origin))
+        create_keys(path, origin_of(log, origin))
     return path
 
 
-def publish_key(keys: Path, log: str, key: VerifierKey) -> Path:
-    """Lay the public key beside the secret one as a file that anybody may have, and answer its path."""
+def publish_keys(keys: Path, log: str, public: Sequence[VerifierKey]) -> Path:
+    """Lay the public keys beside the secret ones as a file that anybody may have, and answer its path."""
     path = keys / f"{log}.vkey"
-    text = key.written() + "\n"
+    text = write_keys(public)
     if not path.exists() or path.read_text(encoding="ascii", errors="replace") != text:
         path.write_text(text, encoding="ascii")
     return path
 
 
-def public_key(keys: Path, log: str) -> str | None:
-    """The public key (vkey) of a log, None before the clerk's first start. Raises `text.Malformed`."""
+def public_keys(keys: Path, log: str) -> str | None:
+    """The public keys of a log, one vkey a line; None before the clerk's first start. `text.Malformed`."""
     try:
         text = (keys / f"{log}.vkey").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
-    return VerifierKey.read(text.removesuffix("\n")).written()
+    return write_keys(read_keys(text))
 
 
 class FileMasters:

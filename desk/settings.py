@@ -50,6 +50,16 @@ class Settings:
     """Name of the log of events in its checkpoints (C2SP tlog-checkpoint: a schema-less URL)."""
     keys: Path
     """Folder of the signing keys and of the last signed notes."""
+    slot_minutes: int
+    """The log leaves the house in slots of so many minutes, counted from midnight UTC."""
+    witnesses: Path | None
+    """The policy (C2SP tlog-policy) that names the witnesses and their quorum."""
+    witness_alarm_hours: int
+    """An alarm when no quorum of witnesses was reached for so many hours."""
+    stamp_url: str | None
+    """The authority of RFC 3161 time stamps that is asked."""
+    stamp_roots: Path | None
+    """PEM file of the certificates at which the stamps' chains must end."""
 
 
 KNOWN: Final[Mapping[str, str]] = {
@@ -65,6 +75,11 @@ KNOWN: Final[Mapping[str, str]] = {
     "CUSTODY_ISSUERS": "JSON file that names the OpenID issuers",
     "CUSTODY_ORIGIN": "name of the log in its checkpoints",
     "CUSTODY_KEYS": "folder of the signing keys",
+    "CUSTODY_SLOT_MINUTES": "how often the public log is published (default 1440: daily)",
+    "CUSTODY_WITNESSES": "policy file (C2SP tlog-policy) of the witnesses",
+    "CUSTODY_WITNESS_ALARM_HOURS": "alarm after so long without a quorum (default 48)",
+    "CUSTODY_STAMP_URL": "authority of time stamps (RFC 3161)",
+    "CUSTODY_STAMP_ROOTS": "PEM file of the authority's root certificates",
 }
 """Every variable that is read. CUSTODY_TEST_… belongs to the tests and is left alone."""
 
@@ -87,9 +102,6 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     base_url = _base_url(given.get("CUSTODY_BASE_URL", f"http://{shown}:{port}"))
     database_url, clerk_url, migrator_url = _databases(given)
     data = Path(given.get("CUSTODY_DATA", "var")).expanduser().absolute()
-    issuers = Path(given["CUSTODY_ISSUERS"]).absolute() if "CUSTODY_ISSUERS" in given else None
-    if issuers is not None and not issuers.is_file():
-        raise CannotStart(f"CUSTODY_ISSUERS names {issuers}, but there is no such file.")
     return Settings(
         data=data,
         database_url=database_url,
@@ -100,9 +112,14 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         base_url=base_url,
         workers=_number(given, "CUSTODY_WORKERS", default=2, least=1, most=64),
         demo=_demo(given),
-        issuers=issuers,
+        issuers=_file(given, "CUSTODY_ISSUERS"),
         origin=_origin(given.get("CUSTODY_ORIGIN"), base_url),
         keys=Path(given.get("CUSTODY_KEYS", data / "keys")).expanduser().absolute(),
+        slot_minutes=_number(given, "CUSTODY_SLOT_MINUTES", default=1440, least=1, most=1440),
+        witnesses=_file(given, "CUSTODY_WITNESSES"),
+        witness_alarm_hours=_number(given, "CUSTODY_WITNESS_ALARM_HOURS", default=48, least=1, most=9999),
+        stamp_url=_stamp_url(given),
+        stamp_roots=_file(given, "CUSTODY_STAMP_ROOTS"),
     )
 
 
@@ -121,6 +138,11 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "CUSTODY_ISSUERS": settings.issuers,
         "CUSTODY_ORIGIN": settings.origin,
         "CUSTODY_KEYS": settings.keys,
+        "CUSTODY_SLOT_MINUTES": settings.slot_minutes,
+        "CUSTODY_WITNESSES": settings.witnesses,
+        "CUSTODY_WITNESS_ALARM_HOURS": settings.witness_alarm_hours,
+        "CUSTODY_STAMP_URL": settings.stamp_url,
+        "CUSTODY_STAMP_ROOTS": settings.stamp_roots,
     }
     return {name: str(value) for name, value in given.items() if value is not None}
 
@@ -137,6 +159,28 @@ def _number(given: Mapping[str, str], name: str, *, default: int, least: int, mo
     if not (value.isascii() and value.isdigit() and len(value) <= 5 and least <= int(value) <= most):
         raise CannotStart(f'{name} must be a whole number from {least} to {most}, not "{value}".')
     return int(value)
+
+
+def _file(given: Mapping[str, str], name: str) -> Path | None:
+    if name not in given:
+        return None
+    path = Path(given[name]).expanduser().absolute()
+    if not path.is_file():
+        raise CannotStart(f"{name} names {path}, but there is no such file.")
+    return path
+
+
+def _stamp_url(given: Mapping[str, str]) -> str | None:
+    value = given.get("CUSTODY_STAMP_URL")
+    if value is None:
+        return None
+    if not value.startswith(("https://", "http://")) or not urlsplit(value).hostname:
+        raise CannotStart(f'CUSTODY_STAMP_URL must be the address of a time stamp authority, not "{value}".')
+    if "CUSTODY_STAMP_ROOTS" not in given:
+        raise CannotStart(
+            "CUSTODY_STAMP_URL is set without CUSTODY_STAMP_ROOTS, which would check the stamps."
+        )
+    return value
 
 
 def _demo(given: Mapping[str, str]) -> bool:
@@ -162,9 +206,15 @@ def _base_url(value: str) -> str:
 
 def _origin(value: str | None, base_url: str) -> str:
     origin = f"{urlsplit(base_url).hostname}/log" if value is None else value
-    if "+" in origin or "://" in origin or any(c.isspace() or not c.isprintable() for c in origin):
+    if (
+        len(origin.encode()) > 200
+        or "+" in origin
+        or "://" in origin
+        or any(c.isspace() or not c.isprintable() for c in origin)
+    ):
         raise CannotStart(
-            f'CUSTODY_ORIGIN must be a name such as "custody.example/log", without "://", "+" or spaces,'
+            f'CUSTODY_ORIGIN must be a name of at most 200 bytes such as "custody.example/log", without'
+            f' "://", "+" or spaces,'
             f' not "{origin}".'
         )
     return origin

@@ -182,6 +182,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "disposal.approved": _("Disposal approved"),
     "disposal.withdrawn": _("Disposal taken back"),
     "disposal.carried_out": _("Disposal carried out"),
+    "choices.disclosed": _("Choices trail handed out on an order"),
     "key.destroyed": _("Key of the private part destroyed"),
     "organisation.registered": _("Organisation registered"),
     "organisation.changed": _("Organisation changed"),
@@ -196,6 +197,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "request.received": _("Request received"),
     "request.answered": _("Request answered"),
     "log.opened": _("Log opened"),
+    "log.keys_changed": _("Other keys sign the log"),
+    "log.recovered": _("Log recovered after a restore"),
     "access.recorded": _("Reading recorded"),
 }
 

@@ -5,7 +5,7 @@ Both read as custody_clerk and change nothing. Exit codes: 0 everything agrees; 
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -14,11 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from audit.note import VerifierKey
+from audit.key import VerifierKey, read_keys
 from audit.recheck import Progress as Told
 from audit.text import Malformed
 from custody import rebuild
-from desk.keys import LOGS, public_key
+from desk.keys import LOGS, public_keys
 from desk.settings import CannotStart, Settings
 
 T = TypeVar("T")
@@ -47,21 +47,24 @@ def check_logs(settings: Settings) -> int:
     wrong = []
     for log in LOGS:
         try:
-            vkey = public_key(settings.keys, log)
+            vkeys = public_keys(settings.keys, log)
         except Malformed as bad:
-            wrong.append(f"The public key of the log {log} in {settings.keys} cannot be read: {bad}.")
+            wrong.append(f"The public keys of the log {log} in {settings.keys} cannot be read: {bad}.")
             continue
-        key = None if vkey is None else VerifierKey.read(vkey)
+        keys = None if vkeys is None else read_keys(vkeys)
         note = settings.keys / f"{log}.note"
         last = note.read_bytes() if note.exists() else None
-        if key is None:
+        if keys is None:
             print(f"No public key of the log {log} is in {settings.keys}: its signatures are not checked.")
 
         async def recheck(
-            engine: AsyncEngine, log: str = log, key: VerifierKey | None = key, last: bytes | None = last
+            engine: AsyncEngine,
+            log: str = log,
+            keys: Sequence[VerifierKey] | None = keys,
+            last: bytes | None = last,
         ) -> str | None:
             with _bar(f"leaves of the log {log}") as told:
-                return await rebuild.check_log(engine, log, key, last, told)
+                return await rebuild.check_log(engine, log, keys, last, told)
 
         if (told := _as_clerk(settings, recheck)) is not None:
             wrong.append(told)

@@ -12,13 +12,13 @@ from audit.verify import Verdict, VerificationError
 from custody import bundle
 from custody.bundle import MOST_TOTAL, BundleRefused
 
-_MOST_KEY = 4096
+_MOST_KEY = 1 << 18
 
 
 def verify(path: Path, key: str | None) -> int:
-    """Check the bundle at `path` with `key`, a public key (vkey) or a file of one; print; the exit code."""
+    """Check the bundle at `path` with `key`, a public key (vkeys) or a file of one; print; the exit code."""
     try:
-        vkey = None if key is None else _key(key)
+        vkeys = None if key is None else _key(key)
         with path.open("rb") as file:
             data = file.read(MOST_TOTAL + 1)
     except IsADirectoryError:
@@ -33,7 +33,7 @@ def verify(path: Path, key: str | None) -> int:
         return 2
     try:
         read = bundle.read(data)
-        verdict = bundle.check(read, vkey)
+        verdict = bundle.check(read, vkeys)
     except BundleRefused as refused:
         print(f"{path} is not a bundle: {refused}.")
         return 1
@@ -41,11 +41,11 @@ def verify(path: Path, key: str | None) -> int:
         print(f"custody: the key cannot be used: {wrong}.", file=sys.stderr)
         return 2
     print(f"Custody trail of kit {read.kit}, {len(read.events)} events, log {read.origin}\n")
-    print(told_of(verdict, vkey))
+    print(told_of(verdict, vkeys))
     return 0 if verdict.holds else 1
 
 
-def told_of(verdict: Verdict, vkey: str | None) -> str:
+def told_of(verdict: Verdict, vkeys: str | None) -> str:
     """The verdict for people: each numbered check, the outcome, and what was not proved."""
     lines = []
     for finding in verdict.findings:
@@ -54,29 +54,28 @@ def told_of(verdict: Verdict, vkey: str | None) -> str:
     lines.append("")
     if verdict.holds:
         lines.append("Every check holds.")
-    elif vkey is None and all(finding.holds for finding in verdict.findings if finding.number != 2):
+    elif vkeys is None and all(finding.holds for finding in verdict.findings if finding.number != 2):
         lines.append(
             "The bundle agrees with itself. Whether it is genuine is not shown until it is checked with the"
             " log's public key (--key), which must come from elsewhere."
         )
     else:
         lines.append("Not every check holds: do not rely on this bundle.")
-    if vkey is not None:
+    if vkeys is not None:
         lines.append("The fingerprint of the key you gave is")
-        lines.append(f"   {bundle.fingerprint(vkey)}")
+        lines.append(f"   {bundle.fingerprint(vkeys)}")
         lines.append("Compare it with one that reached you another way than this bundle.")
     lines += ["", "Not proved:", *(f"- {sentence}" for sentence in verdict.not_proved)]
     return "\n".join(lines)
 
 
 def _key(given: str) -> str:
-    """The public key itself, or the one line of the file of that name. Raises OSError, Malformed."""
+    """A public key itself, or the text of the file of that name. Raises OSError, Malformed."""
     path = Path(given)
     if "+" in given and not path.exists():
         return given
     with path.open("rb") as file:
         data = file.read(_MOST_KEY + 1)
-    lines = data.decode("utf-8", "replace").splitlines()
-    if len(data) > _MOST_KEY or len(lines) != 1:
-        raise Malformed(f"{given} is not a file with one public key on one line")
-    return lines[0].strip()
+    if len(data) > _MOST_KEY:
+        raise Malformed(f"{given} is not a file of public keys, one a line")
+    return data.decode("utf-8", "replace")

@@ -37,7 +37,7 @@ from desk.api.answers import (
 from desk.api.document import describes
 from desk.api.worklists import Worklists, worklists_of
 from desk.edge import Signed, acting, service, settings
-from desk.keys import origin_of, public_key
+from desk.keys import origin_of, public_keys
 
 router = APIRouter(tags=["kits"])
 
@@ -198,7 +198,7 @@ async def export(
                 connection,
                 found.number,
                 origin_of("events", told.origin),
-                public_key(told.keys, "events"),
+                public_keys(told.keys, "events"),
             )
         except bundle.NotYetInLog:
             raise Refused(

@@ -13,7 +13,7 @@ from custody.refusal import Refused
 from desk.api.answers import KeyAnswer, NotYet, answer
 from desk.api.document import describes
 from desk.edge import Signed, acting, service, settings
-from desk.keys import public_key
+from desk.keys import public_keys
 
 router = APIRouter(tags=["log"])
 
@@ -44,10 +44,10 @@ async def checkpoint(request: Request, who: Reader, of: Log = "events") -> Respo
     openapi_extra=describes(answers={200: KeyAnswer}),
 )
 async def key(request: Request, who: Prover, of: Log = "events") -> Response:
-    vkey = public_key(settings(request).keys, of)
-    if vkey is None:
+    vkeys = public_keys(settings(request).keys, of)
+    if vkeys is None:
         raise HTTPException(404)
-    return answer(KeyAnswer(log=of, key=vkey, fingerprint=bundle.fingerprint(vkey)))
+    return answer(KeyAnswer(log=of, key=vkeys, fingerprint=bundle.fingerprint(vkeys)))
 
 
 @router.get(

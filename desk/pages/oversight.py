@@ -14,7 +14,7 @@ from custody.number import NumberRefused, parse_kit_number
 from custody.permission import may
 from desk import edge, texts
 from desk.edge import Signed
-from desk.keys import public_key
+from desk.keys import public_keys
 from desk.pages.page import page, translated
 from desk.problems import problem_of
 
@@ -33,15 +33,15 @@ async def the_log(
         for name in ("events", "reads"):
             watched = may("log.read", who.actor)
             note = await log.last_checkpoint(connection, name) if watched else None
-            vkey = public_key(edge.settings(request).keys, name)
+            vkeys = public_keys(edge.settings(request).keys, name)
             logs.append(
                 {
                     "name": name,
                     "watched": watched,
                     "size": Checkpoint.read(Note.read(note).text).size if note else 0,
                     "note": note.decode() if note else None,
-                    "key": vkey,
-                    "fingerprint": bundle.fingerprint(vkey) if vkey else None,
+                    "key": vkeys,
+                    "fingerprint": bundle.fingerprint(vkeys) if vkeys else None,
                 }
             )
         found = bool(sound and await log.prove(connection, "events", [bytes.fromhex(digest)]))

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit import checkpoint, note, tile
+from audit import key, note, tile
 from audit.checkpoint import Checkpoint
+from audit.key import ED25519, ML_DSA_44, NotSigned, SigningKey, VerifierKey, open_note
 from audit.merkle import EMPTY_ROOT, InvalidProof, inclusion_proof, leaf_hash, root
-from audit.note import Note, NotSigned, Signature, SigningKey, VerifierKey
+from audit.note import Note, Signature
 from audit.proof import Proof
 from audit.text import Malformed
 from audit.tile import Tiles
@@ -28,7 +29,11 @@ SUM_GOLANG_ORG = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD
 
 ORIGIN = "custody.example/events"
 KEY = SigningKey(ORIGIN, bytes(range(32)))
+POST_QUANTUM = SigningKey(ORIGIN, bytes(range(32)), ML_DSA_44)
+KEYS = (KEY, POST_QUANTUM)
+PUBLIC = tuple(each.verifier for each in KEYS)
 OTHER = SigningKey(ORIGIN, bytes(range(1, 33)))
+AT = 1_790_000_000
 
 names = st.text(
     st.characters(exclude_characters="+", exclude_categories=["C", "Z"]), min_size=1, max_size=20
@@ -47,6 +52,11 @@ checkpoints = st.builds(
 )
 
 
+def line(signer: SigningKey, text: str, at: int = AT) -> Signature:
+    """The signature line of one key over a text."""
+    return signer.verifier.line(signer.sign(signer.verifier.message(text, at)), at)
+
+
 def bits(data: bytes) -> list[bytes]:
     """`data` with each of its bits flipped in turn."""
     return [
@@ -57,17 +67,17 @@ def bits(data: bytes) -> list[bytes]:
 
 
 def test_go_s_published_key_signs_go_s_published_note() -> None:
-    key = SigningKey.read(GO_KEY)
-    assert key.written() == GO_KEY
-    assert key.verifier.written() == GO_VKEY
-    signed = Note(GO_TEXT, (key.sign(GO_TEXT),))
+    go = SigningKey.read(GO_KEY)
+    assert go.written() == GO_KEY
+    assert go.verifier.written() == GO_VKEY
+    signed = Note(GO_TEXT, (line(go, GO_TEXT),))
     assert signed.written().decode() == f"{GO_TEXT}\n{GO_LINE}\n"
-    assert note.verify(Note.read(signed.written()), [VerifierKey.read(GO_VKEY)]) == (key.verifier,)
+    assert key.verify(Note.read(signed.written()), [VerifierKey.read(GO_VKEY)]) == (go.verifier,)
 
 
 def test_the_go_checksum_database_s_key_is_read_and_written_back() -> None:
-    key = VerifierKey.read(SUM_GOLANG_ORG)
-    assert (key.name, key.key_id.hex(), key.written()) == ("sum.golang.org", "033de0ae", SUM_GOLANG_ORG)
+    go = VerifierKey.read(SUM_GOLANG_ORG)
+    assert (go.name, go.key_id.hex(), go.written()) == ("sum.golang.org", "033de0ae", SUM_GOLANG_ORG)
 
 
 def test_the_specification_s_example_of_a_checkpoint_is_read_and_written_back() -> None:
@@ -86,12 +96,13 @@ def test_reading_a_note_is_the_inverse_of_writing_it(written: Note) -> None:
     assert Note.read(written.written()) == written
 
 
-@given(names, st.binary(min_size=32, max_size=32))
-def test_reading_a_key_is_the_inverse_of_writing_it(name: str, seed: bytes) -> None:
-    key = SigningKey(name, seed)
-    assert SigningKey.read(key.written()) == key
-    assert VerifierKey.read(key.verifier.written()) == key.verifier
-    assert key.verifier.key_id == sha256(name.encode() + b"\n\x01" + key.verifier.public_key).digest()[:4]
+@given(names, st.binary(min_size=32, max_size=32), st.sampled_from([ED25519, ML_DSA_44]))
+def test_reading_a_key_is_the_inverse_of_writing_it(name: str, seed: bytes, kind: int) -> None:
+    made = SigningKey(name, seed, kind)
+    public = made.verifier
+    assert SigningKey.read(made.written()) == made
+    assert VerifierKey.read(public.written()) == public
+    assert public.key_id == sha256(name.encode() + b"\n" + bytes([kind]) + public.public_key).digest()[:4]
 
 
 @given(checkpoints)
@@ -132,6 +143,7 @@ def test_a_name_with_a_space_or_a_plus_is_no_key_s_name(name: str) -> None:
         "PeterNeumann+c74f20a3+",
         "PeterNeumann+c74f20a3+AQ==",
         "PeterNeumann+c74f20a3+BhpcAA==",
+        "PeterNeumann+c74f20a3+AhpcAA==",
     ],
 )
 def test_a_key_written_in_any_other_way_is_refused(wrong: str) -> None:
@@ -172,40 +184,82 @@ def test_a_note_in_any_other_form_is_refused(wrong: bytes) -> None:
 
 def test_sixteen_signatures_are_accepted_and_unknown_ones_are_kept() -> None:
     text = Checkpoint(ORIGIN, 0, EMPTY_ROOT).text()
-    strangers = tuple(Signature(f"witness{n}.example", bytes([n] * 4), b"\x06" * 2424) for n in range(15))
-    data = Note(text, (KEY.sign(text), *strangers)).written()
-    assert Note.read(data).signatures[1:] == strangers
-    assert checkpoint.open_note(data, KEY.verifier).size == 0
+    strangers = tuple(Signature(f"witness{n}.example", bytes([n] * 4), b"\x06" * 2424) for n in range(14))
+    data = Note(text, (line(KEY, text), line(POST_QUANTUM, text), *strangers)).written()
+    assert Note.read(data).signatures[2:] == strangers
+    assert open_note(data, PUBLIC).size == 0
 
 
 def test_a_stranger_s_signature_alone_proves_nothing() -> None:
     text = Checkpoint(ORIGIN, 0, EMPTY_ROOT).text()
     with pytest.raises(NotSigned, match="none of the known keys"):
-        note.verify(Note(text, (OTHER.sign(text),)), [KEY.verifier])
+        key.verify(Note(text, (line(OTHER, text),)), PUBLIC)
 
 
 def test_one_wrong_signature_in_a_known_key_s_name_refuses_the_whole_note() -> None:
     text = Checkpoint(ORIGIN, 0, EMPTY_ROOT).text()
-    good = KEY.sign(text)
-    forged = Signature(good.name, good.key_id, OTHER.sign(text).signature)
+    good = line(KEY, text)
+    forged = Signature(good.name, good.key_id, line(OTHER, text).signature)
     with pytest.raises(NotSigned, match="is not by key"):
-        note.verify(Note(text, (good, forged)), [KEY.verifier])
+        key.verify(Note(text, (good, forged)), PUBLIC)
 
 
 def test_a_signed_checkpoint_with_any_bit_flipped_is_refused() -> None:
-    data = checkpoint.sign(Checkpoint(ORIGIN, 7, sha256(b"seven").digest()), KEY).written()
-    assert checkpoint.open_note(data, KEY.verifier).size == 7
+    data = key.sign(Checkpoint(ORIGIN, 7, sha256(b"seven").digest()), KEYS, AT).written()
+    assert open_note(data, PUBLIC).size == 7
     for changed in bits(data):
         with pytest.raises((Malformed, NotSigned)):
-            checkpoint.open_note(changed, KEY.verifier)
+            open_note(changed, PUBLIC)
+
+
+@pytest.mark.parametrize("lacking", KEYS, ids=["Ed25519", "ML-DSA-44"])
+def test_a_checkpoint_without_one_of_the_two_algorithms_is_refused(lacking: SigningKey) -> None:
+    signed = key.sign(Checkpoint(ORIGIN, 0, EMPTY_ROOT), [k for k in KEYS if k is not lacking], AT)
+    with pytest.raises(NotSigned, match=f"the {lacking.verifier.algorithm} signature by .* is missing"):
+        open_note(signed.written(), PUBLIC)
+
+
+def test_a_post_quantum_signature_is_over_the_structure_of_the_specification() -> None:
+    root_ = sha256(b"root").digest()
+    message = POST_QUANTUM.verifier.message(Checkpoint(ORIGIN, 300, root_).text(), 1_679_315_147)
+    name = ORIGIN.encode()
+    assert message == (
+        b"subtree/v1\n\x00"
+        + bytes([len(name)])
+        + name
+        + (1_679_315_147).to_bytes(8, "big")
+        + bytes([len(name)])
+        + name
+        + bytes(8)
+        + (300).to_bytes(8, "big")
+        + root_
+    )
+
+
+def test_a_program_that_signs_wrongly_is_found_out_before_its_signature_is_used() -> None:
+    class Forger:
+        verifier = KEY.verifier
+
+        def sign(self, message: bytes) -> bytes:
+            return OTHER.sign(message)
+
+    with pytest.raises(ValueError, match="not its own"):
+        key.sign(Checkpoint(ORIGIN, 0, EMPTY_ROOT), [Forger(), POST_QUANTUM], AT)
+
+
+def test_public_keys_are_a_text_of_one_key_a_line() -> None:
+    assert key.read_keys(key.write_keys(PUBLIC)) == PUBLIC
+    for wrong in ("", "\n", key.write_keys(PUBLIC) + "\n", key.write_keys([*PUBLIC, KEY.verifier])):
+        with pytest.raises(Malformed):
+            key.read_keys(wrong)
 
 
 def test_a_checkpoint_of_another_log_by_the_same_key_is_refused() -> None:
     text = Checkpoint("custody.example/reads", 0, EMPTY_ROOT).text()
     with pytest.raises(NotSigned, match=r"is of custody\.example/reads"):
-        checkpoint.open_note(Note(text, (KEY.sign(text),)).written(), KEY.verifier)
-    with pytest.raises(ValueError, match="does not sign for"):
-        checkpoint.sign(Checkpoint("custody.example/reads", 0, EMPTY_ROOT), KEY)
+        open_note(Note(text, (line(KEY, text),)).written(), PUBLIC)
+    with pytest.raises(ValueError, match="none of the keys signs for"):
+        key.sign(Checkpoint("custody.example/reads", 0, EMPTY_ROOT), KEYS, AT)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +290,7 @@ TREE = Tiles(tile.grow(0, {}, [leaf_hash(digest) for digest in DIGESTS]))
 
 
 def proof_of(index: int, size: int = 11, extra: bytes | None = None) -> Proof:
-    signed = checkpoint.sign(Checkpoint(ORIGIN, size, root(size, TREE.read)), KEY)
+    signed = key.sign(Checkpoint(ORIGIN, size, root(size, TREE.read)), KEYS, AT)
     return Proof(index, tuple(inclusion_proof(index, size, TREE.read)), signed, extra)
 
 
@@ -264,7 +318,7 @@ def test_a_proof_file_begins_as_the_specification_says() -> None:
 def test_a_proof_with_any_bit_flipped_is_refused() -> None:
     def accept(data: bytes) -> None:
         read = Proof.read(data)
-        checkpoint.open_note(read.note.written(), KEY.verifier)
+        open_note(read.note.written(), PUBLIC)
         read.check(DIGESTS[6])
 
     data = proof_of(6).written()

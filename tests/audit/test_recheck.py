@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from audit import log, merkle, recheck, sign, tile
-from audit.keybox import create_key, open_box
+from audit.keybox import create_keys, open_box
 from audit.recheck import Range
 from audit.sign import Signer
 from audit.tile import Tiles
@@ -29,7 +29,7 @@ async def test_a_log_of_several_tiles_is_read_in_pages_and_agrees(
     engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recheck, "PAGE", 100)
-    key = create_key(tmp_path / "events.key", "custody.example/log")
+    keys = create_keys(tmp_path / "events.key", "custody.example/log")
     with open_box(tmp_path / "events.key") as box:
         await sign.initialise(engines.clerk, "events", box)
         signer = Signer("events", box)
@@ -42,7 +42,7 @@ async def test_a_log_of_several_tiles_is_read_in_pages_and_agrees(
         note = box.last_note()
     told: list[tuple[int, int]] = []
     async with engines.auditor.connect() as connection:
-        found = await recheck.recheck(connection, "events", key, note, lambda *at: told.append(at))
+        found = await recheck.recheck(connection, "events", keys, note, lambda *at: told.append(at))
     assert found is None
     assert told == [(done, 700) for done in range(100, 701, 100)]
 
@@ -52,6 +52,6 @@ async def test_a_log_of_several_tiles_is_read_in_pages_and_agrees(
         await connection.execute(
             text("UPDATE audit.tile SET hashes = overlay(hashes PLACING sha256('') FROM 33) WHERE level = 1")
         )
-        found = await recheck.recheck(connection, "events", key, note)
+        found = await recheck.recheck(connection, "events", keys, note)
         await connection.rollback()
     assert found == "Tile 1/0 of the log events is not what its leaves make."

@@ -9,11 +9,13 @@ import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from audit import checkpoint, log, sign
+from audit import key as keys
+from audit import log, sign
 from audit.checkpoint import Checkpoint
-from audit.keybox import BoxRefused, Keybox, create_key, note_path, open_box
+from audit.key import ED25519, ML_DSA_44, SigningKey, open_note
+from audit.keybox import BoxRefused, Keybox, create_keys, note_path, open_box
 from audit.merkle import EMPTY_ROOT
-from audit.note import Note, SigningKey
+from audit.note import Note
 from audit.sign import Signer
 from audit.text import Malformed
 from audit.verify import Earlier, verify
@@ -30,7 +32,7 @@ class PowerCut(OSError):
 @pytest.fixture
 def key_path(tmp_path: Path) -> Path:
     path = tmp_path / "signer" / "events.key"
-    create_key(path, ORIGIN)
+    create_keys(path, ORIGIN)
     return path
 
 
@@ -53,23 +55,23 @@ async def signer(engines: Engines, box: Keybox) -> Signer:
 
 def test_a_key_is_made_once_readable_only_by_its_owner_and_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "signer" / "events.key"
-    verifier = create_key(path, ORIGIN)
+    public = create_keys(path, ORIGIN)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert [file.name for file in path.parent.iterdir()] == ["events.key"]
     with open_box(path) as box:
-        assert box.key.verifier == verifier
+        assert box.verifiers == public
     before = path.read_bytes()
     with pytest.raises(BoxRefused, match="never overwritten"):
-        create_key(path, ORIGIN)
+        create_keys(path, ORIGIN)
     assert path.read_bytes() == before
 
 
 def test_no_new_key_is_made_beside_the_note_of_a_lost_one(key_path: Path) -> None:
     note_path(key_path).write_bytes(b"a note")
     key_path.unlink()
-    with pytest.raises(BoxRefused, match="Bring the key back"):
-        create_key(key_path, ORIGIN)
+    with pytest.raises(BoxRefused, match="Bring them back"):
+        create_keys(key_path, ORIGIN)
 
 
 def test_a_key_that_others_can_read_is_refused(key_path: Path) -> None:
@@ -100,7 +102,7 @@ async def test_without_the_last_note_nothing_is_signed(engines: Engines, box: Ke
         await Signer("events", box).check(engines.clerk)
     with pytest.raises(sign.Unchecked):
         await Signer("events", box).sign(engines.clerk)
-    assert await checkpoints(engines.auditor, box.key.verifier) == []
+    assert await checkpoints(engines.auditor, box.verifiers) == []
 
 
 @pytest.mark.anyio
@@ -140,8 +142,8 @@ async def test_a_grown_log_is_signed_once_and_published_after_its_row(
     assert signed is not None
     assert signed.size == 300
     assert await signer.sign(engines.clerk) is None
-    assert [checkpoint.open_note(note, signer.box.key.verifier) for note in published] == [signed]
-    assert await checkpoints(engines.auditor, signer.box.key.verifier) == [0, 3, 300]
+    assert [open_note(note, signer.box.verifiers) for note in published] == [signed]
+    assert await checkpoints(engines.auditor, signer.box.verifiers) == [0, 3, 300]
 
 
 @pytest.mark.anyio
@@ -162,7 +164,7 @@ async def test_what_was_signed_is_proved_offline_with_nothing_but_the_public_key
     assert earlier is not None
 
     verdict = verify(
-        signer.box.key.verifier.written(),
+        keys.write_keys(signer.box.verifiers),
         note,
         [(digest, proof.written()) for digest, proof in proofs.items()],
         Earlier(note=earlier, hashes=growth.hashes),
@@ -175,9 +177,9 @@ async def test_what_was_signed_is_proved_offline_with_nothing_but_the_public_key
 async def test_a_note_by_another_key_or_of_another_kind_is_not_gone_on_from(
     engines: Engines, signer: Signer
 ) -> None:
-    forger = SigningKey(ORIGIN, bytes(32))
-    text = Checkpoint(ORIGIN, 0, EMPTY_ROOT).text()
-    for planted in (Note(text, (forger.sign(text),)).written(), b"", b"not a note"):
+    forgers = [SigningKey(ORIGIN, bytes(32), kind) for kind in (ED25519, ML_DSA_44)]
+    forged = keys.sign(Checkpoint(ORIGIN, 0, EMPTY_ROOT), forgers, 0).written()
+    for planted in (forged, b"", b"not a note"):
         signer.box.note_path.write_bytes(planted)
         with pytest.raises(sign.ForeignNote):
             await signer.check(engines.clerk)
@@ -197,14 +199,14 @@ async def test_a_database_taken_back_in_time_is_reported_with_both_sizes_and_not
     await sign.initialise(engines.clerk, "events", box)
     await grow(engines.superuser, engines.clerk, digests(0, 5))
     ahead = Checkpoint(ORIGIN, 9, bytes(range(32)))
-    box.keep(checkpoint.sign(ahead, box.key).written())
+    box.keep(keys.sign(ahead, box.signs, 0).written())
     signer = Signer("events", box)
     with pytest.raises(sign.Rewound) as refused:
         await signer.check(engines.clerk)
     assert (refused.value.signed, refused.value.found) == (9, 5)
     assert "5 leaves" in str(refused.value)
     assert "9 were signed" in str(refused.value)
-    assert await checkpoints(engines.auditor, box.key.verifier) == []
+    assert await checkpoints(engines.auditor, box.verifiers) == []
 
 
 @pytest.mark.anyio
@@ -213,7 +215,7 @@ async def test_a_log_that_grew_again_differently_after_being_taken_back_is_refus
 ) -> None:
     await grow(engines.superuser, engines.clerk, digests(0, 9))
     signed_elsewhere = Checkpoint(ORIGIN, 5, bytes(range(32)))
-    box.keep(checkpoint.sign(signed_elsewhere, box.key).written())
+    box.keep(keys.sign(signed_elsewhere, box.signs, 0).written())
     with pytest.raises(sign.Inconsistent) as refused:
         await Signer("events", box).check(engines.clerk)
     assert (refused.value.signed, refused.value.found) == (5, 9)
@@ -262,7 +264,7 @@ async def test_after_a_crash_at_any_write_nothing_is_signed_until_checked_and_th
     write: str,
     outcome: str,
 ) -> None:
-    verifier = signer.box.key.verifier
+    public = signer.box.verifiers
     published: set[bytes] = set()
     await grow(engines.superuser, engines.clerk, digests(3, 300))
     failing = create_async_engine(database.url("clerk"))
@@ -280,7 +282,7 @@ async def test_after_a_crash_at_any_write_nothing_is_signed_until_checked_and_th
     last = await signer.check(engines.clerk)
     assert last.size in (3, 300)
     assert published >= {signer.box.last_note()}
-    sizes = await checkpoints(engines.auditor, verifier)
+    sizes = await checkpoints(engines.auditor, public)
     assert sizes in ([0, 3], [0, 3, 300])
     assert sizes[-1] == last.size
 
@@ -288,13 +290,13 @@ async def test_after_a_crash_at_any_write_nothing_is_signed_until_checked_and_th
     signed = await signer.sign(engines.clerk)
     assert signed is not None
     assert signed.size == 310
-    assert (await checkpoints(engines.auditor, verifier))[-1] == 310
+    assert (await checkpoints(engines.auditor, public))[-1] == 310
     states = {open_checkpoint.size: open_checkpoint for open_checkpoint in opened(published, signer)}
     assert len(states) == len(published), "one size was published with two notes"
 
 
 def opened(published: set[bytes], signer: Signer) -> list[Checkpoint]:
-    return [checkpoint.open_note(note, signer.box.key.verifier) for note in published]
+    return [open_note(note, signer.box.verifiers) for note in published]
 
 
 def recorder(published: set[bytes]) -> sign.Publish:
@@ -368,7 +370,7 @@ async def test_a_row_missing_after_a_crash_is_restored_from_the_file_byte_for_by
     await grow(engines.superuser, engines.clerk, digests(3, 7))
     async with engines.clerk.connect() as connection:
         proof = await log.prove_consistency(connection, "events", 3, 7)
-    note = checkpoint.sign(Checkpoint(ORIGIN, 7, proof.new_root), signer.box.key)
+    note = keys.sign(Checkpoint(ORIGIN, 7, proof.new_root), signer.box.signs, 0)
     cosigned = Note(
         note.text, (*note.signatures, note.signatures[0])
     ).written()  # bytes that signing never gives

@@ -1,26 +1,37 @@
 """What a court's own computer says about a checkpoint, proofs and growth."""
 
+from functools import cache
 from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit import checkpoint, merkle, tile
+from audit import key, merkle, tile
 from audit.checkpoint import Checkpoint
-from audit.note import Note, SigningKey
+from audit.key import ED25519, ML_DSA_44, SigningKey, write_keys
+from audit.note import Note
 from audit.proof import Proof
 from audit.tile import Tiles
 from audit.verify import TITLES, Earlier, VerificationError, verify
 
-KEY = SigningKey("custody.example/events", bytes(range(32)))
-VKEY = KEY.verifier.written()
+ORIGIN = "custody.example/events"
+
+
+def pair(seed: bytes) -> tuple[SigningKey, ...]:
+    return tuple(SigningKey(ORIGIN, seed, kind) for kind in (ED25519, ML_DSA_44))
+
+
+KEYS = pair(bytes(range(32)))
+FORGERS = pair(bytes(32))
+VKEYS = write_keys(each.verifier for each in KEYS)
 DIGESTS = [sha256(bytes([number])).digest() for number in range(20)]
 TREE = Tiles(tile.grow(0, {}, [merkle.leaf_hash(digest) for digest in DIGESTS]))
 
 
-def note_of(size: int, key: SigningKey = KEY) -> bytes:
-    return checkpoint.sign(Checkpoint(key.name, size, merkle.root(size, TREE.read)), key).written()
+@cache
+def note_of(size: int, keys: tuple[SigningKey, ...] = KEYS) -> bytes:
+    return key.sign(Checkpoint(ORIGIN, size, merkle.root(size, TREE.read)), keys, 1_790_000_000).written()
 
 
 def proof_of(index: int, size: int) -> bytes:
@@ -34,15 +45,15 @@ def growth(old: int, new: int) -> Earlier:
 
 def test_everything_in_order_holds_and_the_verdict_still_says_what_was_not_proved() -> None:
     proofs = [(DIGESTS[index], proof_of(index, 20)) for index in (0, 7, 19)]
-    verdict = verify(VKEY, note_of(20), proofs, growth(13, 20))
+    verdict = verify(VKEYS, note_of(20), proofs, growth(13, 20))
 
     assert verdict.holds
     assert [finding.number for finding in verdict.findings] == list(TITLES)
     assert [finding.words for finding in verdict.findings] == [
-        f"custody.example/events signed that the log has 20 leaves, with key {KEY.verifier.key_id.hex()}.",
+        "custody.example/events signed that the log has 20 leaves, with Ed25519 and ML-DSA-44.",
         "All 3 proofs speak of the same checkpoint.",
         "All 3 digests are in the log of 20 leaves.",
-        f"custody.example/events signed that the log has 13 leaves, with key {KEY.verifier.key_id.hex()}.",
+        "custody.example/events signed that the log has 13 leaves, with Ed25519 and ML-DSA-44.",
         "The first 13 of the 20 leaves are those of the earlier checkpoint.",
     ]
     assert any("witness" in words for words in verdict.not_proved)
@@ -50,22 +61,21 @@ def test_everything_in_order_holds_and_the_verdict_still_says_what_was_not_prove
 
 
 def test_without_an_earlier_checkpoint_the_verdict_says_that_growth_was_not_proved() -> None:
-    assert any("earlier checkpoint" in words for words in verify(VKEY, note_of(20)).not_proved)
+    assert any("earlier checkpoint" in words for words in verify(VKEYS, note_of(20)).not_proved)
     assert not any(
-        "earlier checkpoint" in words for words in verify(VKEY, note_of(20), (), growth(1, 20)).not_proved
+        "earlier checkpoint" in words for words in verify(VKEYS, note_of(20), (), growth(1, 20)).not_proved
     )
 
 
 def test_a_checkpoint_by_another_key_fails_check_1_and_nothing_else_is_said() -> None:
-    forger = SigningKey(KEY.name, bytes(32))
-    verdict = verify(VKEY, note_of(20, forger), [(DIGESTS[0], proof_of(0, 20))])
+    verdict = verify(VKEYS, note_of(20, FORGERS), [(DIGESTS[0], proof_of(0, 20))])
     assert [(finding.number, finding.holds) for finding in verdict.findings] == [(1, False)]
     assert verdict.checkpoint is None
     assert not verdict.holds
 
 
 def test_a_proof_under_another_checkpoint_fails_check_2_and_check_3() -> None:
-    verdict = verify(VKEY, note_of(20), [(DIGESTS[0], proof_of(0, 20)), (DIGESTS[1], proof_of(1, 13))])
+    verdict = verify(VKEYS, note_of(20), [(DIGESTS[0], proof_of(0, 20)), (DIGESTS[1], proof_of(1, 13))])
     assert [(finding.number, finding.holds) for finding in verdict.findings] == [
         (1, True),
         (2, False),
@@ -76,7 +86,7 @@ def test_a_proof_under_another_checkpoint_fails_check_2_and_check_3() -> None:
 
 
 def test_a_digest_that_is_not_the_one_proved_fails_check_3_and_is_named() -> None:
-    verdict = verify(VKEY, note_of(20), [(DIGESTS[1], proof_of(0, 20))])
+    verdict = verify(VKEYS, note_of(20), [(DIGESTS[1], proof_of(0, 20))])
     assert [(finding.number, finding.holds) for finding in verdict.findings] == [
         (1, True),
         (2, True),
@@ -86,16 +96,16 @@ def test_a_digest_that_is_not_the_one_proved_fails_check_3_and_is_named() -> Non
 
 
 def test_an_earlier_checkpoint_by_another_key_fails_check_4() -> None:
-    forged = Earlier(note=note_of(13, SigningKey(KEY.name, bytes(32))), hashes=growth(13, 20).hashes)
-    verdict = verify(VKEY, note_of(20), (), forged)
+    forged = Earlier(note=note_of(13, FORGERS), hashes=growth(13, 20).hashes)
+    verdict = verify(VKEYS, note_of(20), (), forged)
     assert [(finding.number, finding.holds) for finding in verdict.findings] == [(1, True), (4, False)]
 
 
 def test_a_log_that_was_rewritten_since_the_earlier_checkpoint_fails_check_5() -> None:
     other = Tiles(tile.grow(0, {}, [merkle.leaf_hash(digest) for digest in reversed(DIGESTS)]))
-    rewritten = checkpoint.sign(Checkpoint(KEY.name, 20, merkle.root(20, other.read)), KEY).written()
+    rewritten = key.sign(Checkpoint(ORIGIN, 20, merkle.root(20, other.read)), KEYS, 1_790_000_000).written()
     earlier = Earlier(note=note_of(13), hashes=merkle.consistency_proof(13, 20, other.read))
-    verdict = verify(VKEY, rewritten, (), earlier)
+    verdict = verify(VKEYS, rewritten, (), earlier)
     assert [(finding.number, finding.holds) for finding in verdict.findings] == [
         (1, True),
         (4, True),
@@ -106,10 +116,10 @@ def test_a_log_that_was_rewritten_since_the_earlier_checkpoint_fails_check_5() -
 
 @given(st.binary(max_size=80), st.sampled_from(range(5)))
 def test_anything_malformed_is_a_verification_error_and_nothing_else(junk: bytes, where: int) -> None:
-    key, note, digest, proof = VKEY, note_of(20), DIGESTS[0], proof_of(0, 20)
+    vkeys, note, digest, proof = VKEYS, note_of(20), DIGESTS[0], proof_of(0, 20)
     earlier = growth(13, 20)
     if where == 0:
-        key = junk.decode("latin-1")
+        vkeys = junk.decode("latin-1")
     elif where == 1:
         note = junk
     elif where == 2:
@@ -119,4 +129,4 @@ def test_anything_malformed_is_a_verification_error_and_nothing_else(junk: bytes
     else:
         earlier = Earlier(note=junk, hashes=earlier.hashes)
     with pytest.raises(VerificationError):
-        verify(key, note, [(digest, proof)], earlier)
+        verify(vkeys, note, [(digest, proof)], earlier)

@@ -1,13 +1,13 @@
 """What the database tests of the log share: digests into the queue, and the whole log checked anew."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit import log, merkle, tables, tile
-from audit.checkpoint import open_note
-from audit.note import VerifierKey
+from audit.key import VerifierKey, open_note
 from audit.tile import Place, Tiles
 
 
@@ -55,7 +55,7 @@ async def leaves(engine: AsyncEngine, name: str = "events") -> list[bytes]:
     return [digest for _, digest in found]
 
 
-async def checkpoints(engine: AsyncEngine, key: VerifierKey, name: str = "events") -> list[int]:
+async def checkpoints(engine: AsyncEngine, keys: Sequence[VerifierKey], name: str = "events") -> list[int]:
     """The sizes of all checkpoints, after checking each signature and root against the whole log."""
     known = await leaves(engine, name)
     tiles = Tiles(tile.grow(0, {}, [merkle.leaf_hash(digest) for digest in known]))
@@ -67,7 +67,7 @@ async def checkpoints(engine: AsyncEngine, key: VerifierKey, name: str = "events
         )
         sizes = []
         for size, root, note in rows:
-            stated = open_note(note.encode(), key)
+            stated = open_note(note.encode(), keys)
             assert (stated.size, stated.root) == (size, bytes(root))
             assert stated.root == merkle.root(size, tiles.read)
             sizes.append(size)

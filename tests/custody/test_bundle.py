@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit import log, sign
-from audit.keybox import create_key, open_box
-from audit.note import SigningKey
+from audit.key import ED25519, ML_DSA_44, SigningKey, write_keys
+from audit.keybox import create_keys, open_box
 from audit.sign import Signer
 from audit.verify import VerificationError
 from custody.bundle import (
@@ -38,25 +38,25 @@ from tests.conftest import Engines
 from tests.custody.story import COORDINATOR, MAGISTRATE, begin
 from tests.custody.trails import (
     CASPER,
-    KEY,
+    KEYS,
     KIT,
     LINK,
     NORA,
     ORIGIN,
     OSCAR,
     TO_THE_STORE,
+    VKEYS,
     logged,
     trail,
 )
 
-VKEY = KEY.verifier.written()
-OTHER_KEY = SigningKey(ORIGIN, bytes(32))
+OTHER_KEYS = tuple(SigningKey(ORIGIN, bytes(32), kind) for kind in (ED25519, ML_DSA_44))
 
 
 def packed(events: list[Event]) -> bytes:
     data = [event.bytes for event in events]
     signed = logged(data)
-    return make(data, signed.proofs, signed.note, kit=KIT, origin=ORIGIN, fingerprint=fingerprint(VKEY))
+    return make(data, signed.proofs, signed.note, kit=KIT, origin=ORIGIN, fingerprint=fingerprint(VKEYS))
 
 
 BUNDLE = packed(trail(TO_THE_STORE))
@@ -75,7 +75,7 @@ def packed_again(content: dict[str, bytes], compression: int = zipfile.ZIP_STORE
     return made.getvalue()
 
 
-def outcome(bundle: Bundle, vkey: str | None = VKEY) -> dict[int, bool]:
+def outcome(bundle: Bundle, vkey: str | None = VKEYS) -> dict[int, bool]:
     return {finding.number: finding.holds for finding in check(bundle, vkey).findings}
 
 
@@ -89,7 +89,7 @@ def test_a_bundle_reads_back_as_it_was_made_and_every_check_holds() -> None:
     bundle = read(BUNDLE)
     assert bundle.kit == KIT
     assert list(bundle.events) == [event.bytes for event in trail(TO_THE_STORE)]
-    verdict = check(bundle, VKEY)
+    verdict = check(bundle, VKEYS)
     assert outcome(bundle) == ALL_HOLD
     assert verdict.holds
     assert verdict.checkpoint is not None
@@ -98,7 +98,12 @@ def test_a_bundle_reads_back_as_it_was_made_and_every_check_holds() -> None:
 
 
 def test_the_same_content_makes_the_same_bytes() -> None:
-    assert packed(trail(TO_THE_STORE)) == BUNDLE
+    made = packed(trail(TO_THE_STORE))
+    again = read(made)
+    fingerprint_ = fingerprint(VKEYS)
+    assert made == make(
+        again.events, again.proofs, again.note, kit=KIT, origin=ORIGIN, fingerprint=fingerprint_
+    )
 
 
 def test_sha256sum_of_an_event_is_its_leaf_and_stands_in_the_next_event() -> None:
@@ -109,21 +114,21 @@ def test_sha256sum_of_an_event_is_its_leaf_and_stands_in_the_next_event() -> Non
 
 def test_the_readme_names_the_key_to_compare_and_what_is_not_proved() -> None:
     told = files(BUNDLE)["README.txt"].decode()
-    assert fingerprint(VKEY) in told
-    assert KEY.verifier.key_id.hex() in told
-    assert VKEY not in told
+    assert fingerprint(VKEYS) in told
+    assert KEYS[0].verifier.key_id.hex() in told
+    assert VKEYS not in told
     assert all(sentence in told for sentence in NOT_PROVED)
 
 
 def test_the_public_key_itself_is_nowhere_in_the_bundle() -> None:
-    assert VKEY.encode() not in BUNDLE
+    assert VKEYS.encode() not in BUNDLE
 
 
 def test_the_fingerprint_is_what_sha256sum_prints_of_the_key_file(tmp_path: Path) -> None:
     path = tmp_path / "events.vkey"
-    path.write_text(VKEY + "\n")
+    path.write_text(VKEYS)
     printed = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout
-    assert printed.split()[0] == fingerprint(VKEY)
+    assert printed.split()[0] == fingerprint(VKEYS)
 
 
 def test_a_bundle_without_events_is_not_made() -> None:
@@ -241,7 +246,7 @@ def test_whatever_byte_is_changed_it_is_refused_or_fails_or_was_never_evidence(a
         bundle = read(bytes(data))
     except BundleRefused:
         return
-    if check(bundle, VKEY).holds:
+    if check(bundle, VKEYS).holds:
         assert replace(bundle, readme="") == replace(read(BUNDLE), readme="")
 
 
@@ -265,7 +270,7 @@ def rebuilt(events: list[bytes], others: int = 300) -> Bundle:
     )
 
 
-def fails(bundle: Bundle, number: int, words: str, vkey: str | None = VKEY) -> None:
+def fails(bundle: Bundle, number: int, words: str, vkey: str | None = VKEYS) -> None:
     """Exactly this check fails, and says so."""
     verdict = check(bundle, vkey)
     assert outcome(bundle, vkey) == {**ALL_HOLD, number: False}
@@ -276,7 +281,7 @@ def test_check_1_fails_for_a_proof_that_is_none() -> None:
     bundle = read(BUNDLE)
     broken = replace(bundle, proofs=(b"nonsense", *bundle.proofs[1:]))
     assert outcome(broken) == {**ALL_HOLD, 1: False, 5: False}
-    assert "proofs/0001.tlog-proof" in check(broken, VKEY).findings[0].words
+    assert "proofs/0001.tlog-proof" in check(broken, VKEYS).findings[0].words
 
 
 def test_check_1_fails_for_a_checkpoint_of_another_log_than_the_one_named() -> None:
@@ -284,7 +289,7 @@ def test_check_1_fails_for_a_checkpoint_of_another_log_than_the_one_named() -> N
 
 
 def test_check_2_fails_for_another_key_of_the_same_name() -> None:
-    fails(read(BUNDLE), 2, "not to be trusted", OTHER_KEY.verifier.written())
+    fails(read(BUNDLE), 2, "not to be trusted", write_keys(key.verifier for key in OTHER_KEYS))
 
 
 def test_without_a_key_the_rest_is_checked_and_the_whole_does_not_hold() -> None:
@@ -302,14 +307,14 @@ def test_check_3_fails_for_another_spelling_of_the_same_event() -> None:
     events[-1] = events[-1] + b"\n"
     bundle = rebuilt(events)
     assert outcome(bundle) == {**ALL_HOLD, 3: False, 4: False}
-    assert "events/0006.json" in check(bundle, VKEY).findings[2].words
+    assert "events/0006.json" in check(bundle, VKEYS).findings[2].words
 
 
 def test_check_4_fails_for_an_event_left_out_in_the_middle() -> None:
     events = [event.bytes for event in trail(TO_THE_STORE)]
     bundle = rebuilt(events[:3] + events[4:])
     assert outcome(bundle)[4] is False
-    assert "Where event 4 should stand there is number 5" in check(bundle, VKEY).findings[3].words
+    assert "Where event 4 should stand there is number 5" in check(bundle, VKEYS).findings[3].words
 
 
 def test_check_4_fails_for_a_trail_that_does_not_begin_at_its_beginning() -> None:
@@ -327,7 +332,7 @@ def test_check_4_fails_for_an_event_put_in_the_place_of_another() -> None:
     true, false = trail(TO_THE_STORE), trail(forged)
     bundle = rebuilt([event.bytes for event in [*true[:2], false[2], *true[3:]]])
     assert outcome(bundle)[4] is False
-    assert "Event 4 does not name the digest" in check(bundle, VKEY).findings[3].words
+    assert "Event 4 does not name the digest" in check(bundle, VKEYS).findings[3].words
 
 
 def test_check_4_fails_where_time_runs_backwards() -> None:
@@ -442,7 +447,7 @@ async def test_from_the_database_to_an_empty_folder_where_nothing_but_the_file_a
 ) -> None:
     story = await begin(engines.service, engines.clerk)
     kit = await story.registered()
-    key = create_key(tmp_path / "keys" / "events.key", ORIGIN)
+    keys = create_keys(tmp_path / "keys" / "events.key", ORIGIN)
     with open_box(tmp_path / "keys" / "events.key") as box:
         await sign.initialise(engines.clerk, "events", box)
         signer = Signer("events", box)
@@ -454,22 +459,22 @@ async def test_from_the_database_to_an_empty_folder_where_nothing_but_the_file_a
             await log.integrate(transaction, "events")
         await signer.sign(engines.clerk)
     async with seen_by(engines.service, COORDINATOR) as connection:
-        data = await collect(connection, kit, ORIGIN, key.written())
+        data = await collect(connection, kit, ORIGIN, write_keys(keys))
         with pytest.raises(BundleRefused, match="not as elsewhere"):
             await collect(connection, kit, "elsewhere")
     async with seen_by(engines.service, MAGISTRATE) as connection:
         with pytest.raises(BundleRefused, match="to be seen"):
             await collect(connection, kit, ORIGIN)
-    assert check(read(data), key.written()).holds
+    assert check(read(data), write_keys(keys)).holds
 
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "trail.zip").write_bytes(data)
-    (empty / "events.vkey").write_text(key.written() + "\n")
+    (empty / "events.vkey").write_text(write_keys(keys))
     done = command_line(empty, "trail.zip", "--key", "events.vkey")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Every check holds." in done.stdout
-    assert fingerprint(key.written()) in done.stdout
+    assert fingerprint(write_keys(keys)) in done.stdout
     assert sorted(path.name for path in empty.iterdir()) == ["events.vkey", "trail.zip"]
 
 
@@ -495,7 +500,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_command_takes_the_key_itself_too(folder: Path) -> None:
-    done = command_line(folder, "trail.zip", "--key", VKEY)
+    done = command_line(folder, "trail.zip", "--key", VKEYS)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"Custody trail of kit {KIT}, 6 events" in done.stdout
     assert all(f"- {sentence}" in done.stdout for sentence in NOT_PROVED)
@@ -510,7 +515,7 @@ def test_the_command_without_a_key_says_where_it_must_come_from_and_does_not_end
 
 
 def test_the_command_says_which_check_does_not_hold(folder: Path) -> None:
-    done = command_line(folder, "trail.zip", "--key", OTHER_KEY.verifier.written())
+    done = command_line(folder, "trail.zip", "--key", write_keys(key.verifier for key in OTHER_KEYS))
     assert done.returncode == 1
     assert "2. DOES NOT HOLD" in done.stdout
     assert "do not rely on this bundle" in done.stdout
@@ -518,9 +523,9 @@ def test_the_command_says_which_check_does_not_hold(folder: Path) -> None:
 
 def test_the_command_tells_a_file_that_is_not_there_from_one_that_is_no_bundle(folder: Path) -> None:
     (folder / "photo.jpg").write_bytes(b"not a bundle")
-    absent = command_line(folder, "nothing.zip", "--key", VKEY)
+    absent = command_line(folder, "nothing.zip", "--key", VKEYS)
     assert (absent.returncode, absent.stderr) == (2, "custody: nothing.zip: No such file or directory.\n")
-    other = command_line(folder, "photo.jpg", "--key", VKEY)
+    other = command_line(folder, "photo.jpg", "--key", VKEYS)
     assert other.returncode == 1
     assert other.stdout.startswith("photo.jpg is not a bundle: ")
     assert command_line(folder, "trail.zip", "--key", "a+b+c").returncode == 2

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit import log, sign
-from audit.keybox import create_key, open_box
-from audit.note import SigningKey, VerifierKey
+from audit.key import SigningKey, VerifierKey
+from audit.keybox import create_keys, open_box
 from audit.sign import Signer
 from custody.commands import (
     Accept,
@@ -312,14 +312,14 @@ async def test_an_event_that_was_removed_or_rewritten_is_named(story: Story, alt
 class Log:
     """A log of events that was integrated and signed three times."""
 
-    key: VerifierKey
+    keys: Sequence[VerifierKey]
     note: bytes
 
 
 @pytest.fixture
 async def signed(story: Story, engines: Engines, tmp_path: Path) -> Log:
     path = tmp_path / "events.key"
-    key = create_key(path, trails.ORIGIN)
+    keys = create_keys(path, trails.ORIGIN)
     with open_box(path) as box:
         await sign.initialise(engines.clerk, "events", box)
         signer = Signer("events", box)
@@ -331,7 +331,7 @@ async def signed(story: Story, engines: Engines, tmp_path: Path) -> Log:
             await signer.sign(engines.clerk)
         note = box.last_note()
     assert note is not None
-    return Log(key, note)
+    return Log(keys, note)
 
 
 @pytest.mark.anyio
@@ -340,7 +340,7 @@ async def test_a_log_that_nobody_touched_follows_from_its_events(
 ) -> None:
     told: list[tuple[int, int]] = []
     await kept(story)  # recorded, and still waiting for its leaves
-    said = await check_log(engines.clerk, "events", signed.key, signed.note, lambda *at: told.append(at))
+    said = await check_log(engines.clerk, "events", signed.keys, signed.note, lambda *at: told.append(at))
     assert said is None
     assert told[-1][0] == told[-1][1] > 30
     assert await check_log(engines.clerk, "reads") is None
@@ -369,7 +369,7 @@ async def test_whatever_was_touched_in_a_log_the_first_thing_wrong_is_named(
     found = {}
     for statement, words in TOUCHED.items():
         async with altered(statement) as connection:
-            told = await check_log(connection, "events", signed.key, signed.note)
+            told = await check_log(connection, "events", signed.keys, signed.note)
             found[statement] = words if told and words in told else told
     assert found == TOUCHED
 
@@ -387,14 +387,14 @@ async def test_a_log_taken_back_is_found_by_the_note_beside_the_key(
         " WHERE digest IN (SELECT digest FROM gone)"
     )
     async with altered(back) as connection:
-        told = await check_log(connection, "events", signed.key, signed.note)
+        told = await check_log(connection, "events", signed.keys, signed.note)
         assert told is not None
         assert "it was taken back" in told
 
 
 @pytest.mark.anyio
 async def test_signatures_of_another_key_are_not_taken(story: Story, signed: Log, engines: Engines) -> None:
-    other = SigningKey(trails.ORIGIN, bytes(32)).verifier
+    other = [SigningKey(trails.ORIGIN, bytes(32)).verifier]
     told = await check_log(engines.clerk, "events", other)
     assert told is not None
     assert "is not to be trusted" in told

@@ -7,8 +7,8 @@ from hashlib import sha256
 from typing import Any
 
 from audit import merkle, tile
-from audit.checkpoint import Checkpoint, sign
-from audit.note import SigningKey
+from audit.checkpoint import Checkpoint
+from audit.key import ED25519, ML_DSA_44, SigningKey, sign, write_keys
 from audit.proof import Proof
 from audit.tile import Tiles
 from custody.event import Event, Fact, Head, place_in_trail
@@ -17,7 +17,8 @@ from custody.number import RANDOM_BYTES, issue
 
 KIT = next(n for n in (issue(bytes([at]) * RANDOM_BYTES) for at in range(256)) if n)
 ORIGIN = "custody.example/log"
-KEY = SigningKey(ORIGIN, bytes(range(32)))
+KEYS = tuple(SigningKey(ORIGIN, bytes(range(32)), kind) for kind in (ED25519, ML_DSA_44))
+VKEYS = write_keys(key.verifier for key in KEYS)
 BEGIN = datetime(2026, 5, 1, 1, 30, tzinfo=UTC)
 
 NORA = {"person": "nora", "name": "Nora Nachtwacht", "function": "nurse", "organisation": "zsg-sterrenberg"}
@@ -70,18 +71,20 @@ def trail(told: Sequence[Told], which: str = "custody", at: datetime = BEGIN) ->
 
 @dataclass(frozen=True)
 class Signed:
-    """A log in memory that holds these digests among others, signed by `KEY` (or another key)."""
+    """A log in memory that holds these digests among others, signed by `KEYS` (or others)."""
 
     note: bytes
     proofs: tuple[bytes, ...]
 
 
-def logged(events: Sequence[bytes], others: int = 300, key: SigningKey = KEY) -> Signed:
+def logged(events: Sequence[bytes], others: int = 300, keys: Sequence[SigningKey] = KEYS) -> Signed:
     digests = [sha256(data).digest() for data in events]
     around = [sha256(f"another event {n}".encode()).digest() for n in range(others)]
     leaves = [*around[: others // 2], *digests, *around[others // 2 :]]
     tiles = Tiles(tile.grow(0, {}, [merkle.leaf_hash(leaf) for leaf in leaves]))
-    note = sign(Checkpoint(key.name, len(leaves), merkle.root(len(leaves), tiles.read)), key)
+    note = sign(
+        Checkpoint(keys[0].name, len(leaves), merkle.root(len(leaves), tiles.read)), keys, 1_790_000_000
+    )
     proofs = []
     for index in range(others // 2, others // 2 + len(digests)):
         hashes = tuple(merkle.inclusion_proof(index, len(leaves), tiles.read))

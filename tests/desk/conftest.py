@@ -48,6 +48,11 @@ def settings_for(database: Database, folder: Path, base_url: str, **changes: Any
         "issuers": None,
         "origin": "stories.example/log",
         "keys": folder / "keys",
+        "slot_minutes": 1440,
+        "witnesses": None,
+        "witness_alarm_hours": 48,
+        "stamp_url": None,
+        "stamp_roots": None,
     }
     return Settings(**(given | changes))
 

@@ -17,13 +17,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit import log as logs
-from audit.note import VerifierKey
+from audit.key import VerifierKey, read_keys
 from audit.proof import Proof
 from custody import access
 from custody.bundle import NotYetInLog, check, collect, read
 from custody.ledger import reading as seen_by
 from custody.protocol import Retention
-from desk.keys import public_key
+from desk.keys import public_keys
 from tests.audit.whole_log import checkpoints
 from tests.conftest import Database, Engines
 from tests.custody.story import COORDINATOR, NURSE, Story, begin
@@ -128,16 +128,20 @@ async def bundled(story: Story, kit: str) -> bytes:
             await asyncio.sleep(0.02)
 
 
-def vkey(clerks: Clerks, log: str = "events") -> VerifierKey:
-    found = public_key(clerks.keys, log)
+def vkeys(clerks: Clerks, log: str = "events") -> str:
+    found = public_keys(clerks.keys, log)
     assert found is not None
-    return VerifierKey.read(found)
+    return found
+
+
+def keys(clerks: Clerks, log: str = "events") -> tuple[VerifierKey, ...]:
+    return read_keys(vkeys(clerks, log))
 
 
 async def test_an_event_becomes_provable_while_the_clerk_runs(story: Story, clerks: Clerks) -> None:
     process = await clerks.leading()
     kit = await story.registered()
-    verdict = check(read(await bundled(story, kit)), vkey(clerks).written())
+    verdict = check(read(await bundled(story, kit)), vkeys(clerks))
     assert verdict.holds, verdict.findings
     assert process.stop() == 0
 
@@ -148,8 +152,8 @@ async def test_the_first_start_makes_keys_that_only_the_clerks_host_can_read(
     await clerks.leading()
     modes = {path.name: path.stat().st_mode & 0o077 for path in clerks.keys.glob("*.key")}
     assert modes == {"events.key": 0, "reads.key": 0}
-    assert vkey(clerks).name == ORIGIN
-    assert vkey(clerks, "reads").name == f"{ORIGIN}/reads"
+    assert keys(clerks)[0].name == ORIGIN
+    assert keys(clerks, "reads")[0].name == f"{ORIGIN}/reads"
     await until(lambda: (clerks.keys / "clerk.alive").exists(), clerks.started[0])
 
 
@@ -158,13 +162,13 @@ async def test_a_clerk_that_was_killed_goes_on_where_it_ended_and_contradicts_no
 ) -> None:
     first = await clerks.leading()
     await bundled(story, await story.registered())
-    before = await checkpoints(engines.clerk, vkey(clerks))
+    before = await checkpoints(engines.clerk, keys(clerks))
     first.kill()
     waiting = await story.registered()
 
     await clerks.leading()
-    assert check(read(await bundled(story, waiting)), vkey(clerks).written()).holds
-    after = await checkpoints(engines.clerk, vkey(clerks))
+    assert check(read(await bundled(story, waiting)), vkeys(clerks)).holds
+    after = await checkpoints(engines.clerk, keys(clerks))
     assert after[: len(before)] == before
     assert len(after) > len(before)
 
@@ -176,7 +180,7 @@ async def test_what_was_integrated_and_not_yet_signed_is_signed_at_the_next_star
     async with engines.clerk.begin() as transaction:
         await logs.integrate(transaction, "events")
     await clerks.leading()
-    assert check(read(await bundled(story, kit)), vkey(clerks).written()).holds
+    assert check(read(await bundled(story, kit)), vkeys(clerks)).holds
 
 
 async def test_of_two_clerks_one_leads_and_the_other_takes_over_when_it_is_killed(
@@ -189,7 +193,7 @@ async def test_of_two_clerks_one_leads_and_the_other_takes_over_when_it_is_kille
 
     first.kill()
     await until(lambda: second.says("the clerk leads"), second)
-    assert check(read(await bundled(story, await story.registered())), vkey(clerks).written()).holds
+    assert check(read(await bundled(story, await story.registered())), vkeys(clerks)).holds
     assert second.stop() == 0
 
 
@@ -209,7 +213,7 @@ async def test_reads_are_signed_in_the_second_log(story: Story, clerks: Clerks, 
         await asyncio.sleep(0.02)
         proofs = await _proofs(engines.service, bytes.fromhex(digest))
     proofs[bytes.fromhex(digest)].check(bytes.fromhex(digest))
-    assert await checkpoints(engines.clerk, vkey(clerks, "reads"), "reads") == [0, 1]
+    assert await checkpoints(engines.clerk, keys(clerks, "reads"), "reads") == [0, 1]
 
 
 async def _proofs(engine: AsyncEngine, digest: bytes) -> dict[bytes, Proof]:
@@ -232,7 +236,7 @@ async def test_a_database_taken_back_is_never_signed_over_and_both_sizes_are_sai
 ) -> None:
     process = await clerks.leading()
     await bundled(story, await story.registered())
-    signed = (await checkpoints(engines.clerk, vkey(clerks)))[-1]
+    signed = (await checkpoints(engines.clerk, keys(clerks)))[-1]
     assert process.stop() == 0
     take_back(database)
     again = clerks.start()

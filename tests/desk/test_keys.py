@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from audit.key import write_keys
 from audit.keybox import open_box
-from desk.keys import FileMasters, origin_of, public_key, publish_key, signing_key
+from desk.keys import FileMasters, origin_of, public_keys, publish_keys, signing_keys
 from desk.settings import CannotStart
 
 
@@ -56,13 +57,13 @@ def test_a_name_that_is_no_centres_makes_no_file(tmp_path: Path, name: str) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_each_log_has_its_own_origin_and_its_public_key_can_be_handed_out(tmp_path: Path) -> None:
+def test_each_log_has_its_own_origin_and_its_public_keys_can_be_handed_out(tmp_path: Path) -> None:
     origin = "custody.example/log"
-    assert public_key(tmp_path, "reads") is None
-    path = signing_key(tmp_path, "reads", origin)
-    assert signing_key(tmp_path, "reads", origin) == path
+    assert public_keys(tmp_path, "reads") is None
+    path = signing_keys(tmp_path, "reads", origin)
+    assert signing_keys(tmp_path, "reads", origin) == path
     with open_box(path) as box:
-        assert box.key.name == origin_of("reads", origin) == "custody.example/log/reads"
-        publish_key(tmp_path, "reads", box.key.verifier)
-        assert public_key(tmp_path, "reads") == box.key.verifier.written()
-        assert box.key.written() not in (tmp_path / "reads.vkey").read_text()
+        assert box.origin == origin_of("reads", origin) == "custody.example/log/reads"
+        publish_keys(tmp_path, "reads", box.verifiers)
+        assert public_keys(tmp_path, "reads") == write_keys(box.verifiers)
+        assert not any(key.written() in (tmp_path / "reads.vkey").read_text() for key in box.keys)

@@ -55,6 +55,7 @@ NEVER_REMOVED = (
     "place",
     "request",
 )
+LEFT_THE_HOUSE = ("padding", "publication", "cosignature", "stamp")
 TRIGGERS = {
     *((f"custody.{t}", f"{t}_no_change") for t in NEVER_CHANGED),
     *((f"custody.{t}", f"{t}_no_delete") for t in NEVER_REMOVED),
@@ -69,6 +70,8 @@ TRIGGERS = {
     ("audit.tile", "tile_no_delete"),
     ("audit.tile", "tile_no_truncate"),
     ("audit.pending", "pending_no_truncate"),
+    *((f"audit.{t}", f"{t}_no_change") for t in LEFT_THE_HOUSE),
+    *((f"audit.{t}", f"{t}_no_truncate") for t in LEFT_THE_HOUSE),
 }
 
 
@@ -152,6 +155,7 @@ def test_the_service_reads_evidence_and_writes_none(production_database: Databas
         ("custody_clerk", "audit.checkpoint", "INSERT"),
         ("custody_clerk", "audit.tile", "INSERT"),
         ("custody_clerk", "audit.tile", "UPDATE"),
+        *(("custody_clerk", f"audit.{t}", "INSERT") for t in LEFT_THE_HOUSE),
     }
     assert not [row for row in found if row[0] == "PUBLIC"]
     nobody = {"custody.card", "custody.head", "audit.pending"}
@@ -160,6 +164,7 @@ def test_the_service_reads_evidence_and_writes_none(production_database: Databas
     assert no_kit == {
         *("custody.step", "custody.person", "custody.appointment", "custody.place", "custody.policy"),
         *("audit.leaf", "audit.tile", "audit.checkpoint"),
+        *(f"audit.{t}" for t in LEFT_THE_HOUSE),
     }
 
 
@@ -218,6 +223,7 @@ TABLES = (
     *("custody.organisation", "custody.place", "custody.private_part", "custody.data_key"),
     *("custody.proposal", "custody.reserved_number", "custody.step"),
     *("audit.leaf", "audit.checkpoint", "audit.tile", "audit.pending"),
+    *(f"audit.{t}" for t in LEFT_THE_HOUSE),
 )
 CLERK_MAY = {("audit.pending", "DELETE"), ("audit.tile", "UPDATE")}
 
