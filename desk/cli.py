@@ -8,7 +8,7 @@ import argparse
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +51,46 @@ def parser() -> argparse.ArgumentParser:
     rebuilt.add_argument(
         "--check", action="store_true", required=True, help="compare with the stored one and change nothing"
     )
-    verified = add("verify", verify, "Verify a bundle: offline, without service, database or network.")
-    verified.add_argument("bundle", type=Path, metavar="BUNDLE", help="the .zip file as it was downloaded")
+    verified = add(
+        "verify", verify, "Verify a bundle or an exported log: offline, without service, database or network."
+    )
+    verified.add_argument(
+        "what", type=Path, metavar="WHAT", help="a bundle (.zip) as it was downloaded, or an exported folder"
+    )
     verified.add_argument(
         "--key",
         metavar="KEY",
-        help="the log's public key (vkey), or a file of it, from elsewhere than the bundle",
+        help="the log's public keys (vkey), or a file of them, from elsewhere than the bundle",
     )
+    verified.add_argument(
+        "--policy", type=Path, metavar="FILE", help="who must have witnessed (C2SP tlog-policy)"
+    )
+    verified.add_argument(
+        "--roots", type=Path, metavar="FILE", help="root certificates of the time stamps (PEM)"
+    )
+    recovered = add("recover", recover, "Go on after the database was taken back to an earlier time.")
+    recovered.add_argument("--reason", required=True, help="why, in a few words; it stays on record")
     log = commands.add_parser("log", help="Look after the logs.")
-    log_commands = log.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
-    add("check", check_log, "Recompute both logs from their leaves and compare.", log_commands)
+    _log_commands(log.add_subparsers(dest="log_command", required=True, metavar="COMMAND"), add)
     return top
+
+
+def _log_commands(under: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
+    checked = add("check", check_log, "Derive both logs anew from the events and compare.", under)
+    checked.add_argument(
+        "--afresh", action="store_true", help="begin at the first leaf, not where an interrupted check was"
+    )
+    exported = add("export", export_log, "Write the public log into a folder for a static host.", under)
+    exported.add_argument("folder", type=Path, metavar="DIR", help="new, or of an earlier export")
+    stamped = add("stamp", stamp_log, "Have the last checkpoint stamped by the time stamp authority.", under)
+    stamped.add_argument(
+        "--renew", action="store_true", help="stamp older stamps again before they grow weak"
+    )
+    rotated = add("rotate", rotate_keys, "Sign with new keys beside the old ones.", under)
+    rotated.add_argument("--reason", required=True, help="why, in a few words; it stays on record")
+    rotated.add_argument(
+        "--finish", action="store_true", help="end the overlap: sign with the new keys alone"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -149,12 +178,39 @@ def rebuild(chosen: argparse.Namespace) -> int:
 def check_log(chosen: argparse.Namespace) -> int:
     """Both logs, recomputed from the events, must equal their leaves, tiles and checkpoints."""
     with _ready(existing=True) as read:
-        return int(importlib.import_module("desk.upkeep").check_logs(read))
+        return int(importlib.import_module("desk.upkeep").check_logs(read, afresh=chosen.afresh))
+
+
+def export_log(chosen: argparse.Namespace) -> int:
+    """The published part of both logs, as files."""
+    with _ready(existing=True) as read:
+        return int(importlib.import_module("desk.export").export(read, chosen.folder))
+
+
+def stamp_log(chosen: argparse.Namespace) -> int:
+    """A time stamp over the last checkpoint, or over older stamps."""
+    with _ready(existing=True) as read:
+        return int(importlib.import_module("desk.stamps").stamp(read, renew=chosen.renew))
+
+
+def rotate_keys(chosen: argparse.Namespace) -> int:
+    """New keys for both logs, by overlap."""
+    with _ready(existing=True) as read:
+        return int(
+            importlib.import_module("desk.succession").rotate(read, chosen.reason, finish=chosen.finish)
+        )
+
+
+def recover(chosen: argparse.Namespace) -> int:
+    """A new epoch of each log whose database was taken back."""
+    with _ready(existing=True) as read:
+        return int(importlib.import_module("desk.succession").recover(read, chosen.reason))
 
 
 def verify(chosen: argparse.Namespace) -> int:
     """Whatever the outcome, `desk.verify` prints it; what it returns is the exit code."""
-    return int(importlib.import_module("desk.verify").verify(chosen.bundle, chosen.key))
+    run = importlib.import_module("desk.verify").verify
+    return int(run(chosen.what, chosen.key, policy=chosen.policy, roots=chosen.roots))
 
 
 @contextlib.contextmanager

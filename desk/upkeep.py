@@ -42,7 +42,7 @@ def check_projection(settings: Settings) -> int:
     return 1 if found else 0
 
 
-def check_logs(settings: Settings) -> int:
+def check_logs(settings: Settings, *, afresh: bool = False) -> int:
     """Derive both logs anew and name the first thing that is wrong with each."""
     wrong = []
     for log in LOGS:

@@ -15,7 +15,7 @@ from custody.bundle import MOST_TOTAL, BundleRefused
 _MOST_KEY = 1 << 18
 
 
-def verify(path: Path, key: str | None) -> int:
+def verify(path: Path, key: str | None, *, policy: Path | None = None, roots: Path | None = None) -> int:
     """Check the bundle at `path` with `key`, a public key (vkeys) or a file of one; print; the exit code."""
     try:
         vkeys = None if key is None else _key(key)
