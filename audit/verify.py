@@ -47,11 +47,15 @@ class VerificationError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """The outcome of one check: its number, what it checks, whether it holds, and why in plain words."""
+    """The outcome of one check: its number, what it checks, whether it holds, and why in plain words.
+
+    `holds` is None for a check that was not made, because what it needs from outside was not given: that is
+    neither a success nor a failure, and `words` say what was missing.
+    """
 
     number: int
     title: str
-    holds: bool
+    holds: bool | None
     words: str
 
 
@@ -64,9 +68,14 @@ class Verdict:
     not_proved: tuple[str, ...]
 
     @property
+    def agrees(self) -> bool:
+        """Whether no check that was made fails; without a signature that is only agreement with itself."""
+        return all(finding.holds is not False for finding in self.findings)
+
+    @property
     def holds(self) -> bool:
-        """Whether every check that was made holds."""
-        return all(finding.holds for finding in self.findings)
+        """Whether the checkpoint is signed by keys from outside and no check that was made fails."""
+        return self.checkpoint is not None and self.agrees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
