@@ -27,6 +27,8 @@ from typing import Any, Final
 FORMAT: Final = 1
 MOST_BYTES: Final = 65_536
 
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+
 type_pattern = re.compile(r"[a-z]+(?:_[a-z]+)*\.[a-z]+(?:_[a-z]+)*")
 
 
@@ -49,10 +51,11 @@ class Text:
             raise EventRefused(f"{name} must be a text")
         if not value or len(value) > self.most:
             raise EventRefused(f"{name} must have 1 to {self.most} characters")
-        if unicodedata.normalize("NFC", value) != value:
-            raise EventRefused(f"{name} must be in Unicode normal form C")
-        if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for c in value):
-            raise EventRefused(f"{name} must not contain control characters")
+        if not (value.isascii() and value.isprintable()):  # what is, passes both without a look at the table
+            if unicodedata.normalize("NFC", value) != value:
+                raise EventRefused(f"{name} must be in Unicode normal form C")
+            if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for c in value):
+                raise EventRefused(f"{name} must not contain control characters")
         if self.pattern is not None and self.pattern.fullmatch(value) is None:
             raise EventRefused(f"{name} is not of the expected form")
 
@@ -74,14 +77,12 @@ class Moment:
     """An instant in UTC, to the microsecond, as RFC 3339."""
 
     def check(self, name: str, value: object) -> None:
-        if not isinstance(value, str) or len(value) != 27:
+        if not isinstance(value, str) or _MOMENT.fullmatch(value) is None:
             raise EventRefused(f"{name} must be a time like 2026-01-31T22:15:00.000000Z")
         try:
-            read = read_moment(value)
+            read_moment(value)
         except ValueError:
             raise EventRefused(f"{name} must be a time like 2026-01-31T22:15:00.000000Z") from None
-        if write_moment(read) != value:
-            raise EventRefused(f"{name} must be a time like 2026-01-31T22:15:00.000000Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,8 @@ def in_order(kind: Kind, value: Any) -> Any:
 
 def read_moment(text: str) -> datetime:
     """The instant that ``write_moment`` wrote."""
+    if _MOMENT.fullmatch(text) is not None:  # the one spelling in which a time is recorded
+        return datetime.fromisoformat(text)
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
