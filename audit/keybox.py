@@ -8,24 +8,28 @@ the log's origin:
                                           writes the bare signature to its standard output
 
 `events.note` is the full note that these keys signed last. Together they make a box: who has the keys without
-the note does not know what they vouched for, and must not sign.
+the note does not know what they vouched for, and must not sign. Keys of another name than the first line's
+are those of an earlier epoch (`desk.succession`): they sign along, so that who knows them sees who came after.
 
 Both files are replaced in one step: a new one is written and flushed, takes the old one's name, and the
 folder is flushed, so that after a power cut the old or the new one is there, whole. While a box is open a
 lock on `events.lock` keeps every other signer on this host out.
 """
 
+import contextlib
 import fcntl
 import os
 import shlex
+import signal
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
-from typing import Final
+from typing import IO, Final
 
 from audit.key import LOG_TYPES, MAX_KEYS, SEED_BYTES, SigningKey, Signs, VerifierKey
 from audit.text import Malformed
@@ -35,6 +39,7 @@ _MAX_NOTE_BYTES: Final = 1 << 20
 _MAX_KEY_BYTES: Final = 1 << 18
 _COMMAND: Final = "COMMAND "
 _ANSWER_WITHIN: Final = 10.0  # seconds for a program that signs
+_MAX_ANSWER_BYTES: Final = 4096  # no signature is longer; a program that prints more is not waited for
 
 
 class BoxRefused(Exception):
@@ -49,21 +54,67 @@ class CommandKey:
     command: tuple[str, ...]
 
     def sign(self, message: bytes) -> bytes:
-        """What the program answers. Raises `BoxRefused` when it fails or takes longer than ten seconds."""
-        try:
-            done = subprocess.run(  # noqa: S603 (the operator's own program, out of a file of mode 0600)
-                self.command, input=message, capture_output=True, timeout=_ANSWER_WITHIN, check=True
+        """What the program answers, which is not yet shown to be a signature (`key.sign` checks it).
+
+        Raises `BoxRefused` when it cannot be run, ends with an error, takes longer than ten seconds, or
+        prints more than any signature has. Its error output goes where this process's goes.
+        """
+        answer, status = b"", None
+        with contextlib.suppress(OSError):
+            answer, status = _answer_of(self.command, message)
+        if status != 0 or len(answer) > _MAX_ANSWER_BYTES:
+            how = (
+                "could not be run"
+                if status is None
+                else f"printed more than {_MAX_ANSWER_BYTES} bytes"
+                if len(answer) > _MAX_ANSWER_BYTES
+                else f"did not answer within {_ANSWER_WITHIN:g} seconds"
+                if status == -signal.SIGKILL
+                else f"ended with status {status}"
             )
-        except (OSError, subprocess.SubprocessError) as failed:
             raise BoxRefused(
                 f"The program {self.command[0]}, which keeps key {self.verifier.key_id.hex()}, gave no"
-                f" signature ({type(failed).__name__})."
-            ) from failed
-        return done.stdout
+                f" signature: it {how}."
+            )
+        return answer
 
     def written(self) -> str:
         """The line of the key file."""
         return f"{_COMMAND}{self.verifier.written()} {shlex.join(self.command)}"
+
+
+def _answer_of(command: Sequence[str], message: bytes) -> tuple[bytes, int]:
+    """What a program prints for `message`, at most one byte too many, and its status. OSError if none runs.
+
+    It is a process group of its own, so that nothing it started holds its output open when it is killed.
+    """
+    with subprocess.Popen(  # noqa: S603 (the operator's own program, out of a file of mode 0600)
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+
+        def kill() -> None:
+            if process.returncode is None:  # or the number could by now be another's
+                os.killpg(process.pid, signal.SIGKILL)
+
+        late = threading.Timer(_ANSWER_WITHIN, kill)
+        late.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                _of(process.stdin).write(message)
+                _of(process.stdin).close()
+            answer = _of(process.stdout).read(_MAX_ANSWER_BYTES + 1)
+            if len(answer) > _MAX_ANSWER_BYTES:
+                kill()
+            return answer, process.wait()
+        finally:
+            late.cancel()
+            kill()
+
+
+def _of(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise OSError("a program without its pipes")
+    return pipe
 
 
 BoxKey = SigningKey | CommandKey
@@ -106,7 +157,7 @@ class Keybox:
 
     def keep(self, note: bytes) -> None:
         """Make `note` the last signed note, durably. After an OSError the old or the new one is there."""
-        _write(self.note_path, note, replace=True)
+        lay(self.note_path, note)
 
 
 def note_path(key_path: Path) -> Path:
@@ -133,7 +184,7 @@ def create_keys(path: Path, name: str) -> tuple[VerifierKey, ...]:
     keys = new_keys(name)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        _write(path, write_box(keys).encode(), replace=False)
+        lay(path, write_box(keys).encode(), replace=False)
     except FileExistsError as there:
         raise BoxRefused(f"{path} is there already; a key is never overwritten") from there
     return tuple(key.verifier for key in keys)
@@ -141,8 +192,13 @@ def create_keys(path: Path, name: str) -> tuple[VerifierKey, ...]:
 
 def replace_keys(box: Keybox, keys: Sequence[BoxKey]) -> Keybox:
     """Put `keys` in the place of an open box's, in one step; the box as it is then."""
-    _write(box.path, write_box(keys).encode(), replace=True)
-    return Keybox(box.path, tuple(keys))
+    return lay_keys(box.path, keys)
+
+
+def lay_keys(path: Path, keys: Sequence[BoxKey]) -> Keybox:
+    """Make `keys` the key file at `path`, in one step; the caller holds its lock (`alone`)."""
+    lay(path, write_box(keys).encode())
+    return Keybox(path, tuple(keys))
 
 
 def write_box(keys: Sequence[BoxKey]) -> str:
@@ -187,6 +243,13 @@ def open_box(path: Path) -> Iterator[Keybox]:
     """
     if not path.exists():
         raise BoxRefused(f"There is no signing key at {path}.")
+    with alone(path):
+        yield load_box(path)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep every other signer on this host away from the keys at `path`. Raises `BoxRefused` when taken."""
     lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _SECRET_MODE)
     try:
         try:
@@ -195,23 +258,29 @@ def open_box(path: Path) -> Iterator[Keybox]:
             raise BoxRefused(
                 f"Another signer is using {path}. One signer per log: stop the other first."
             ) from taken
+        yield
+    finally:
+        os.close(lock)
+
+
+def load_box(path: Path) -> Keybox:
+    """The box whose keys are at `path`; the caller holds its lock (`alone`). Raises as `open_box`."""
+    try:
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise BoxRefused(
                     f"{path} can be read by others. Set its mode to 0600 and consider the keys as seen."
                 )
             text = file.read(_MAX_KEY_BYTES).decode("utf-8", "replace")
-        yield Keybox(path, read_box(text))
-    finally:
-        os.close(lock)
+    except FileNotFoundError as missing:
+        raise BoxRefused(f"There is no signing key at {path}.") from missing
+    return Keybox(path, read_box(text))
 
 
-def _write(path: Path, data: bytes, *, replace: bool) -> None:
+def lay(path: Path, data: bytes, *, replace: bool = True, mode: int = _SECRET_MODE) -> None:
     """Put `data` at `path` in one step, flushed to the disk. Without `replace`, FileExistsError if taken."""
     new = path.with_name(path.name + ".new")
-    descriptor = os.open(
-        new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _SECRET_MODE
-    )
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()

@@ -10,13 +10,15 @@ The rules:
 4. The consistency proof from the last signed tree to the present one is made out of the tiles **and
    verified**; then the note is signed.
 5. In this order: the file, the row, the publication. A crash in between leaves the file ahead; `check`
-   restores the row from it. No size ever has two notes.
+   restores the row from it. No size of an origin ever has two notes.
 6. After anything whose outcome is unknown the signer refuses (`Unchecked`) until `check` has looked.
+7. What was signed is never contradicted under the same origin. After a restore the log goes on under another
+   one (`begin_epoch`, `desk.succession`), whose first note is larger than every stored checkpoint.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import insert, select
@@ -24,9 +26,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit import key, log, merkle, tables
 from audit.checkpoint import Checkpoint
-from audit.key import NotSigned
-from audit.keybox import Keybox
+from audit.key import NotSigned, VerifierKey
+from audit.keybox import BoxRefused, Keybox
 from audit.merkle import EMPTY_ROOT, InvalidProof
+from audit.note import Note
 from audit.text import Malformed
 
 Publish = Callable[[bytes], Awaitable[None]]
@@ -47,6 +50,14 @@ class Unchecked(CannotSign):
 
 class ForeignNote(CannotSign):
     """The note beside the key is not one that this key signed for this log."""
+
+
+class Unfinished(CannotSign):
+    """The keys are a new epoch's, the note beside them is of the one before: recovering was cut off."""
+
+
+class NoSignature(CannotSign):
+    """A key made no signature, or a wrong one. Nothing was written; the next attempt may succeed."""
 
 
 class Rewound(CannotSign):
@@ -125,7 +136,7 @@ class Signer:
         # The file was read, but a write that failed half-way may not have reached the disk.
         await asyncio.to_thread(self.box.keep, note)
         async with engine.begin() as transaction:
-            present = await self._present(transaction, last)
+            present = await _present(transaction, self.name, last)
             row = await _row(transaction, self.name, last.size)
             if row is None:
                 await _insert(transaction, self.name, last, note)
@@ -148,7 +159,7 @@ class Signer:
             )
         last, note = _last(self.name, self.box)
         async with engine.connect() as connection:
-            present = await self._present(connection, last)
+            present = await _present(connection, self.name, last)
             if await _row(connection, self.name, last.size) != note:
                 self._checked = False
                 raise Unchecked(f"The last signed note of {self.name} is not in the database.")
@@ -163,29 +174,72 @@ class Signer:
         self._checked = True
         return present
 
-    async def _present(self, connection: AsyncConnection, last: Checkpoint) -> Checkpoint:
-        """The log as the database holds it, shown to continue the `last` signed one (rules 3 and 4)."""
-        found = await log.size(connection, self.name)
-        if found < last.size:
-            raise Rewound(self.name, last.size, found)
-        stored = await log.signed_size(connection, self.name)
-        if stored is not None and stored > last.size:
-            raise NoteBehind(self.name, last.size, stored)
-        proof = await log.prove_consistency(connection, self.name, last.size, found)
-        try:
-            merkle.verify_consistency(last.size, last.root, found, proof.new_root, proof.hashes)
-        except InvalidProof as wrong:
-            raise Inconsistent(self.name, last.size, found, wrong) from wrong
-        return Checkpoint(last.origin, found, proof.new_root)
-
     async def _publish(self, note: bytes) -> None:
         if self.publish is not None:
             await self.publish(note)
 
 
+async def examine(engine: AsyncEngine, name: str, box: Keybox) -> Checkpoint:
+    """The last signed checkpoint of a log that continues it; changes nothing. Raises `CannotSign`."""
+    last, _ = _last(name, box)
+    async with engine.connect() as connection:
+        await _present(connection, name, last)
+    return last
+
+
+async def begin_epoch(
+    engine: AsyncEngine, name: str, box: Keybox, known: Sequence[VerifierKey]
+) -> Checkpoint:
+    """Sign the log `name` as it is now as the first note of the box's new origin; may be repeated.
+
+    `known` are the public keys of the epochs before. The log must continue the largest stored checkpoint and
+    be larger: raises `CannotSign` otherwise.
+    """
+    note = box.last_note()
+    if note is not None and Checkpoint.read(Note.read(note).text).origin == box.origin:
+        return await Signer(name, box).check(engine)
+    async with engine.connect() as connection:
+        stored = await log.last_checkpoint(connection, name)
+        try:
+            last = None if stored is None else key.open_note(stored, [*box.verifiers, *known])
+        except (Malformed, NotSigned) as wrong:
+            raise ForeignNote(
+                f"The largest checkpoint of the log {name} is not one of ours: {wrong}."
+            ) from wrong
+        before = last or Checkpoint(box.origin, 0, EMPTY_ROOT)
+        present = await _present(connection, name, before)
+    if last is not None and present.size == last.size:
+        raise CannotSign(f"The log {name} has no leaf beyond its last checkpoint of {last.size} leaves.")
+    first = Checkpoint(box.origin, present.size, present.root)
+    new = await asyncio.to_thread(_signed, first, box)
+    await asyncio.to_thread(box.keep, new)
+    async with engine.begin() as transaction:
+        await _insert(transaction, name, first, new)
+    return first
+
+
+async def _present(connection: AsyncConnection, name: str, last: Checkpoint) -> Checkpoint:
+    """The log as the database holds it, shown to continue the `last` signed one (rules 3 and 4)."""
+    found = await log.size(connection, name)
+    if found < last.size:
+        raise Rewound(name, last.size, found)
+    stored = await log.signed_size(connection, name)
+    if stored is not None and stored > last.size:
+        raise NoteBehind(name, last.size, stored)
+    proof = await log.prove_consistency(connection, name, last.size, found)
+    try:
+        merkle.verify_consistency(last.size, last.root, found, proof.new_root, proof.hashes)
+    except InvalidProof as wrong:
+        raise Inconsistent(name, last.size, found, wrong) from wrong
+    return Checkpoint(last.origin, found, proof.new_root)
+
+
 def _signed(stated: Checkpoint, box: Keybox) -> bytes:
-    """The note of `stated`, signed by every key of the box, at the time of the signer's own clock."""
-    return key.sign(stated, box.signs, int(time.time())).written()
+    """The note of `stated`, signed by every key of the box or by none, at the time of the signer's clock."""
+    try:
+        return key.sign(stated, box.signs, int(time.time())).written()
+    except (BoxRefused, ValueError) as failed:
+        raise NoSignature(f"The log {stated.origin} was not signed: {failed}") from failed
 
 
 def _last(name: str, box: Keybox) -> tuple[Checkpoint, bytes]:
@@ -199,7 +253,20 @@ def _last(name: str, box: Keybox) -> tuple[Checkpoint, bytes]:
     try:
         return key.open_note(note, box.verifiers), note
     except (Malformed, NotSigned) as wrong:
+        if _by_one_before(note, box):
+            raise Unfinished(
+                f"Recovering the log {name} was begun and not finished: repeat custody recover."
+            ) from wrong
         raise ForeignNote(f"{box.note_path} is not a note that this key signed: {wrong}.") from wrong
+
+
+def _by_one_before(note: bytes, box: Keybox) -> bool:
+    """Whether the note is by keys of the box that bear another name than its origin."""
+    try:
+        others = [each.verifier for each in box.keys if each.verifier.name != box.origin]
+        return bool(key.open_note(note, others))
+    except (Malformed, NotSigned):
+        return False
 
 
 async def _row(connection: AsyncConnection, name: str, size: int) -> bytes | None:
