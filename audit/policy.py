@@ -188,12 +188,11 @@ class Policy:
         return ", ".join(told)
 
     def _words(self, cosigned: Collection[Cosigned], reached: bool) -> str:
-        who = f"Cosigned by {_listed(one.words() for one in cosigned)}."
+        who = "No witness of the policy has cosigned."
+        if cosigned:
+            who = f"Cosigned by {_listed(one.words() for one in cosigned)}."
         outcome = "that is reached" if reached else "that is not reached"
-        return (
-            f"{who if cosigned else 'No witness of the policy has cosigned.'}"
-            f" The policy wants {self.wants()}: {outcome}."
-        )
+        return f"{who} The policy wants {self.wants()}: {outcome}."
 
 
 @dataclass(slots=True)
