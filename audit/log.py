@@ -12,23 +12,62 @@ committed while it waited.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import psycopg
-from sqlalchemy import func, select, text, tuple_
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit import merkle, tables, tile
 from audit.checkpoint import Checkpoint
 from audit.merkle import Span
-from audit.note import Note
+from audit.note import Note, Signature
 from audit.proof import Proof
+from audit.text import HASH_BYTES, MAX_SIZE
 from audit.tile import Place, Tiles
 
 BATCH: Final = 50_000  # digests integrated in one transaction; bounds its memory and its length
 
 _AT_ONCE: Final = 1_000  # tiles or digests asked for in one statement
+
+_TILES: Final = text("""
+SELECT tile.level, tile.index, tile.hashes
+FROM unnest(CAST(:levels AS smallint[]), CAST(:numbers AS bigint[])) AS wanted (level, index)
+JOIN audit.tile AS tile ON tile.log = :log AND tile.level = wanted.level AND tile.index = wanted.index
+""")
+
+_INDEXES: Final = text("SELECT digest, index FROM audit.leaf WHERE log = :log AND digest = ANY(:digests)")
+
+_SIGNED = """
+SELECT checkpoint.note, array(
+    SELECT cosignature.line FROM audit.cosignature AS cosignature
+    WHERE cosignature.log = :log AND cosignature.size = checkpoint.size
+    ORDER BY cosignature.name, cosignature.key_id) AS lines
+FROM audit.checkpoint AS checkpoint
+WHERE checkpoint.log = :log AND checkpoint.size =
+"""
+_NOTE: Final = text(f"{_SIGNED} :size")
+
+# Of the last ten publications with more leaves than :last that witnesses have cosigned, the one with most
+# cosignatures, so that a proof made while a witness is late is not weaker than one made the day before; where
+# there is none, the last signed checkpoint.
+_CHECKPOINT: Final = text(f"""
+{_SIGNED} coalesce(
+    (SELECT recent.size
+     FROM (SELECT size FROM audit.publication WHERE log = :log AND size > :last
+           ORDER BY size DESC LIMIT 10) AS recent
+     JOIN audit.cosignature AS given ON given.log = :log AND given.size = recent.size
+     GROUP BY recent.size ORDER BY count(*) DESC, recent.size DESC LIMIT 1),
+    (SELECT max(size) FROM audit.checkpoint WHERE log = :log))
+""")  # noqa: S608 (of constants)
+
+_SIZES: Final = {
+    view: text(
+        f"SELECT EXISTS (SELECT FROM audit.{table} WHERE log = :log AND size >= :least AND size < :most)"  # noqa: S608 (of constants)
+    )
+    for view, table in (("signed", "checkpoint"), ("published", "publication"))
+}
 
 _DRAIN: Final = text("""
 WITH drained AS (
@@ -42,6 +81,10 @@ SELECT drained.digest,
 FROM drained
 ORDER BY drained.queued_at, drained.digest
 """)
+
+
+View = Literal["signed", "published"]
+"""The sizes of the log that may be seen: all that were signed (staff, auditors), or those that left us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,18 +128,32 @@ async def integrate(connection: AsyncConnection, log: str, batch: int = BATCH) -
     that is rolled back has changed nothing, and the digests are in the queue again. Raises
     `tile.MissingTile` when the stored tiles do not fit the number of leaves.
     """
+    await alone(connection, log)
+    drained = (await connection.execute(_DRAIN, {"log": log, "batch": batch})).all()
+    digests = list(dict.fromkeys(row.digest for row in drained if not row.known))
+    first = await append(connection, log, digests)
+    return Integrated(first=first, added=len(digests), size=first + len(digests), more=len(drained) == batch)
+
+
+async def alone(connection: AsyncConnection, log: str) -> None:
+    """Wait until no other integrator of `log` is at work, and keep others out until this transaction ends."""
     await connection.execute(
         select(func.pg_advisory_xact_lock(func.hashtextextended(f"audit.integrate {log}", 0)))
     )
-    drained = (await connection.execute(_DRAIN, {"log": log, "batch": batch})).all()
-    digests = list(dict.fromkeys(row.digest for row in drained if not row.known))
+
+
+async def append(connection: AsyncConnection, log: str, digests: Sequence[bytes]) -> int:
+    """Give `digests` (32 bytes each, none in the log yet) the next leaves; the index of the first.
+
+    The caller is `alone`. Raises `tile.MissingTile` when the stored tiles do not fit the number of leaves.
+    """
     first = await size(connection, log)
     if digests:
         await _add_leaves(connection, log, first, digests)
         edge = await _tiles(connection, log, tile.right_edge(first))
         hashes = [merkle.leaf_hash(digest) for digest in digests]
         await _write_tiles(connection, log, tile.grow(first, edge, hashes))
-    return Integrated(first=first, added=len(digests), size=first + len(digests), more=len(drained) == batch)
+    return first
 
 
 async def size(connection: AsyncConnection, log: str) -> int:
@@ -129,22 +186,10 @@ async def prove_inclusions(
 
     Raises `tile.MissingTile` when the stored tree does not reach `size`.
     """
-    indexes = await _indexes(connection, log, digests)
-    plans = {
-        digest: (index, merkle.inclusion_plan(index, size))
-        for digest, index in indexes.items()
-        if index < size
-    }
-    if not plans:
-        return {}
-    spans = [Span(0, size), *(span for _, plan in plans.values() for span in plan)]
-    tiles = Tiles(await _tiles(connection, log, tile.places_for(spans)))
-    known = {span: merkle.hash_of(span, tiles.read) for span in dict.fromkeys(spans)}
+    paths = await _paths(connection, log, await _indexes(connection, log, digests), size, Span(0, size))
     return {
-        digest: InclusionProof(
-            index=index, size=size, root=known[Span(0, size)], hashes=tuple(known[span] for span in plan)
-        )
-        for digest, (index, plan) in plans.items()
+        digest: InclusionProof(index=index, size=size, root=whole, hashes=hashes)
+        for digest, (index, hashes, (whole,)) in paths.items()
     }
 
 
@@ -185,43 +230,146 @@ async def signed_size(connection: AsyncConnection, log: str) -> int | None:
 
 
 async def prove(connection: AsyncConnection, log: str, digests: Sequence[bytes]) -> dict[bytes, Proof]:
-    """For each of `digests` under the largest signed checkpoint, the proof as C2SP tlog-proof.
+    """For each of `digests` the proof as C2SP tlog-proof, all of them under one checkpoint.
 
-    A digest that is not in the dictionary is not yet in the log, or not yet under a signature.
+    That is a published one with the cosignatures of its witnesses, if there is one that covers all of them,
+    else the last signed one. A digest that is not in the dictionary is not yet in the log, or not yet under a
+    signature. Raises `tile.MissingTile` when the stored tree is damaged.
     """
-    data = await last_checkpoint(connection, log)
-    if data is None:
+    indexes = await _indexes(connection, log, digests)
+    if not indexes:
         return {}
-    note = Note.read(data)
-    found = await prove_inclusions(connection, log, digests, Checkpoint.read(note.text).size)
-    return {digest: Proof(proof.index, proof.hashes, note) for digest, proof in found.items()}
+    covered = max(indexes.values()) if len(indexes) == len(set(digests)) else MAX_SIZE
+    row = (await connection.execute(_CHECKPOINT, {"log": log, "last": covered})).first()
+    if row is None:
+        return {}
+    note = _cosigned(row.note, row.lines)
+    paths = await _paths(connection, log, indexes, Checkpoint.read(note.text).size)
+    return {digest: Proof(index, hashes, note) for digest, (index, hashes, _) in paths.items()}
+
+
+# --- what C2SP tlog-tiles serves ----------------------------------------------------------
+
+
+async def checkpoint_note(connection: AsyncConnection, log: str, view: View) -> Note | None:
+    """The note of the last checkpoint that `view` shows, with its cosignatures; None before the first."""
+    last = await signed_size(connection, log) if view == "signed" else await published_size(connection, log)
+    return None if last is None else await note_of(connection, log, last)
+
+
+async def note_of(connection: AsyncConnection, log: str, size: int) -> Note | None:
+    """The note of the checkpoint of exactly `size` leaves with its cosignatures; None where there is none."""
+    row = (await connection.execute(_NOTE, {"log": log, "size": size})).first()
+    return None if row is None else _cosigned(row.note, row.lines)
+
+
+async def published_size(connection: AsyncConnection, log: str) -> int | None:
+    """The size at which the log last left the house; None before the first time."""
+    found = await connection.scalar(
+        select(func.max(tables.publication.c.size)).where(tables.publication.c.log == log)
+    )
+    return None if found is None else int(found)
+
+
+async def tile_of_width(
+    connection: AsyncConnection, log: str, place: Place, hashes: int, view: View
+) -> bytes | None:
+    """The tile at `place` as a tree has it where it is `hashes` (1 to 256) wide; None unless that tree is one
+    of the sizes that `view` shows, or has grown beyond it."""
+    if not await _shown(connection, log, place, hashes, view):
+        return None
+    stored = (await _tiles(connection, log, [place])).get(place, b"")
+    return _first(stored, hashes, place)
+
+
+async def entries_of_width(
+    connection: AsyncConnection, log: str, number: int, entries: int, view: View
+) -> bytes | None:
+    """The entry bundle below `tile_of_width` of level 0; None where that is None."""
+    if not await _shown(connection, log, Place(0, number), entries, view):
+        return None
+    first = number * tile.WIDTH
+    return tile.write_entries(await digests_between(connection, log, first, first + entries))
+
+
+async def digests_between(connection: AsyncConnection, log: str, start: int, end: int) -> list[bytes]:
+    """The digests of the leaves from `start` up to `end`. Raises `tile.MissingTile` where one is missing."""
+    leaf = tables.leaf.c
+    rows = await connection.scalars(
+        select(leaf.digest).where(leaf.log == log, leaf.index >= start, leaf.index < end).order_by(leaf.index)
+    )
+    found = [bytes(digest) for digest in rows]
+    if len(found) != end - start:
+        raise tile.MissingTile(f"of the leaves {start} to {end - 1}, {end - start - len(found)} are missing")
+    return found
+
+
+async def tiles_of_width(
+    connection: AsyncConnection, log: str, wanted: Mapping[Place, int]
+) -> dict[Place, bytes]:
+    """The stored tiles at these places, each cut to its width: a tree of an earlier size. `MissingTile`."""
+    stored = await _tiles(connection, log, wanted)
+    return {place: _first(stored.get(place, b""), hashes, place) for place, hashes in wanted.items()}
+
+
+def _first(stored: bytes, hashes: int, place: Place) -> bytes:
+    if len(stored) < hashes * HASH_BYTES:
+        raise tile.MissingTile(f"tile {place.level}/{place.number} is narrower than {hashes} hashes")
+    return stored[: hashes * HASH_BYTES]
+
+
+async def _shown(connection: AsyncConnection, log: str, place: Place, hashes: int, view: View) -> bool:
+    """Whether a size that `view` shows has this tile at this width; full tiles stay what they are."""
+    step = tile.HEIGHT * place.level
+    least = place.number * tile.WIDTH + hashes << step
+    most = MAX_SIZE if hashes == tile.WIDTH else least + (1 << step)
+    if least > MAX_SIZE:
+        return False
+    sizes = {"log": log, "least": least, "most": min(most, MAX_SIZE)}
+    return bool(await connection.scalar(_SIZES[view], sizes))
+
+
+def _cosigned(note: str, lines: Sequence[str]) -> Note:
+    return Note.read(note.encode()).signed_too(Signature.read(line) for line in lines)
+
+
+async def _paths(
+    connection: AsyncConnection, log: str, indexes: Mapping[bytes, int], size: int, *more: Span
+) -> dict[bytes, tuple[int, tuple[bytes, ...], tuple[bytes, ...]]]:
+    """Of each digest in the tree of `size` its index, its path and the hashes of the spans `more`; each tile
+    is read once."""
+    plans = {
+        digest: (index, merkle.inclusion_plan(index, size))
+        for digest, index in indexes.items()
+        if index < size
+    }
+    if not plans:
+        return {}
+    spans = dict.fromkeys([*more, *(span for _, plan in plans.values() for span in plan)])
+    tiles = Tiles(await _tiles(connection, log, tile.places_for(spans)))
+    known = {span: merkle.hash_of(span, tiles.read) for span in spans}
+    beside = tuple(known[span] for span in more)
+    return {
+        digest: (index, tuple(known[span] for span in plan), beside)
+        for digest, (index, plan) in plans.items()
+    }
 
 
 async def _indexes(connection: AsyncConnection, log: str, digests: Sequence[bytes]) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
     for at in range(0, len(digests), _AT_ONCE):
-        rows = await connection.execute(
-            select(tables.leaf.c.digest, tables.leaf.c.index).where(
-                tables.leaf.c.log == log, tables.leaf.c.digest.in_(digests[at : at + _AT_ONCE])
-            )
-        )
-        found.update((bytes(digest), index) for digest, index in rows)
+        asked = {"log": log, "digests": list(digests[at : at + _AT_ONCE])}
+        found.update((bytes(digest), index) for digest, index in await connection.execute(_INDEXES, asked))
     return found
 
 
 async def _tiles(connection: AsyncConnection, log: str, places: Iterable[Place]) -> dict[Place, bytes]:
     wanted = sorted(places)
     found: dict[Place, bytes] = {}
-    columns = tables.tile.c
     for at in range(0, len(wanted), _AT_ONCE):
-        rows = await connection.execute(
-            select(columns.level, columns.index, columns.hashes).where(
-                columns.log == log,
-                tuple_(columns.level, columns.index).in_(
-                    [tuple(place) for place in wanted[at : at + _AT_ONCE]]
-                ),
-            )
-        )
+        levels, numbers = zip(*wanted[at : at + _AT_ONCE], strict=True)
+        asked = {"log": log, "levels": list(levels), "numbers": list(numbers)}
+        rows = await connection.execute(_TILES, asked)
         found.update((Place(level, index), bytes(hashes)) for level, index, hashes in rows)
     return found
 

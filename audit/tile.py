@@ -7,6 +7,9 @@ they are hashed from a tile when a proof needs them.
 
 A stored tile may be wider than the tree a proof is for: a proof in a smaller tree reads only hashes that
 tree already had.
+
+*Entry bundles* are the entries below the tiles of level 0, number for number and width for width. An entry of
+our logs is a digest of 32 bytes, so a bundle is that, each after its length as a big-endian uint16.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +23,9 @@ from audit.text import HASH_BYTES, MAX_SIZE, Malformed, read_decimal
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT
 MAX_LEVEL: Final = 7  # 256**8 leaves are more than any index counts
+
+_LENGTH: Final = HASH_BYTES.to_bytes(2, "big")  # before each entry of a bundle
+_ENTRY_BYTES: Final = len(_LENGTH) + HASH_BYTES
 
 
 class Place(NamedTuple):
@@ -57,35 +63,74 @@ def write_path(place: Place, hashes: int) -> str:
 
     Raises ValueError for a width outside 1 to 256.
     """
-    if not 1 <= hashes <= WIDTH:
-        raise ValueError(f"a tile is 1 to {WIDTH} hashes wide, not {hashes}")
-    digits = f"{place.number:d}"
-    digits = digits.zfill(-(-len(digits) // 3) * 3)
-    groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
-    index = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
-    return f"tile/{place.level}/{index}" + ("" if hashes == WIDTH else f".p/{hashes}")
+    return f"tile/{place.level}/{_write_number(place.number, hashes)}"
 
 
 def read_path(path: str) -> tuple[Place, int]:
     """The tile and width that `path` names: the inverse of `write_path`; `Malformed` for anything else."""
-    start, _, rest = path.partition("/")
-    level_text, _, rest = rest.partition("/")
-    index_text, partial, width_text = rest.partition(".p/")
-    groups = index_text.split("/")
-    digits = "".join(groups).replace("x", "")
-    if start != "tile" or not digits.isascii() or not digits.isdigit() or len(digits) > 21:
-        raise Malformed(f"{path[:80]!r} is not the path of a tile")
-    level = read_decimal(level_text, "the level of a tile")
-    hashes = read_decimal(width_text, "the width of a tile") if partial else WIDTH
-    place = Place(level, int(digits))
-    if (
-        level > MAX_LEVEL
-        or place.number > MAX_SIZE
-        or not 1 <= hashes <= WIDTH
-        or write_path(place, hashes) != path
-    ):
+    level_text, _, rest = path.removeprefix("tile/").partition("/")
+    number, hashes = _read_number(rest, path)
+    place = Place(read_decimal(level_text, "the level of a tile"), number)
+    if place.level > MAX_LEVEL or write_path(place, hashes) != path:
         raise Malformed(f"{path[:80]!r} is not the path of a tile")
     return place, hashes
+
+
+def write_entries_path(number: int, entries: int) -> str:
+    """The path of an entry bundle `entries` wide: `tile/entries/x001/234`, `tile/entries/000.p/17`.
+
+    Raises ValueError for a width outside 1 to 256.
+    """
+    return f"tile/entries/{_write_number(number, entries)}"
+
+
+def read_entries_path(path: str) -> tuple[int, int]:
+    """The number and width that `path` names: the inverse of `write_entries_path`; `Malformed` for anything
+    else."""
+    number, entries = _read_number(path.removeprefix("tile/entries/"), path)
+    if write_entries_path(number, entries) != path:
+        raise Malformed(f"{path[:80]!r} is not the path of an entry bundle")
+    return number, entries
+
+
+def _write_number(number: int, wide: int) -> str:
+    if not 1 <= wide <= WIDTH:
+        raise ValueError(f"a tile is 1 to {WIDTH} hashes wide, not {wide}")
+    digits = f"{number:d}"
+    digits = digits.zfill(-(-len(digits) // 3) * 3)
+    groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
+    index = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
+    return index + ("" if wide == WIDTH else f".p/{wide}")
+
+
+def _read_number(text: str, path: str) -> tuple[int, int]:
+    """A number and a width; more spellings than one are read, so the caller writes it again and compares."""
+    index, partial, width_text = text.partition(".p/")
+    digits = index.replace("/", "").replace("x", "")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 21 or int(digits) > MAX_SIZE:
+        raise Malformed(f"{path[:80]!r} is not the path of a tile")
+    wide = read_decimal(width_text, "the width of a tile") if partial else WIDTH
+    if not 1 <= wide <= WIDTH:
+        raise Malformed(f"{path[:80]!r} is not the path of a tile")
+    return int(digits), wide
+
+
+def write_entries(digests: Sequence[bytes]) -> bytes:
+    """The entry bundle of 1 to 256 digests. Raises ValueError for any other number or length."""
+    if not 1 <= len(digests) <= WIDTH or any(len(digest) != HASH_BYTES for digest in digests):
+        raise ValueError(f"an entry bundle has 1 to {WIDTH} digests of {HASH_BYTES} bytes")
+    return _LENGTH + _LENGTH.join(digests)
+
+
+def read_entries(data: bytes) -> list[bytes]:
+    """The digests of an entry bundle: the inverse of `write_entries`; `Malformed` for anything else."""
+    count, rest = divmod(len(data), _ENTRY_BYTES)
+    if rest or not 1 <= count <= WIDTH:
+        raise Malformed(f"{len(data)} bytes are not a bundle of 1 to {WIDTH} digests")
+    digests = [data[at : at + HASH_BYTES] for at in range(len(_LENGTH), len(data), _ENTRY_BYTES)]
+    if write_entries(digests) != data:
+        raise Malformed("an entry of the bundle is not a digest of 32 bytes")
+    return digests
 
 
 def place_of(node: Node) -> Place:
