@@ -1,5 +1,6 @@
 # make demo     a running service with fictional kits; prints its address and who can sign in
 # make test     everything tested: unit, PostgreSQL, browser
+# make bench    how fast it is, as ratios measured in one run; a few minutes on a quiet machine
 # make check    format, lint, types, import contracts, migrations, translations
 # make lock     renew the hash-locked requirements and the front-end lock file
 #
@@ -36,13 +37,18 @@ if ! $(1) >/dev/null 2>&1; then
 fi
 endef
 
-.PHONY: demo test check lock browser ready format messages
+.PHONY: demo test bench check lock browser others ready format messages
 demo: $(ASSETS) $(TEXTS:.po=.mo)
 	export CUSTODY_DEMO=fictional
 	exec $(BIN)/custody demo
 
-test: $(ASSETS) $(TEXTS:.po=.mo) browser
+test: $(ASSETS) $(TEXTS:.po=.mo) browser others
 	$(BIN)/python -m pytest $(TESTS)
+
+bench: $(READY)
+	for each in append latency proof verify; do
+	    $(BIN)/python -m tests.bench.$$each
+	done
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -72,6 +78,9 @@ ready: $(READY)
 browser:
 	$(call need,test -x /usr/bin/chromium,chromium,The browser that the tests drive)
 	$(call need,command -v zbarimg,zbar-tools,The second reader of codes (zbarimg))
+
+others:
+	$(call need,command -v openssl,openssl,The program that checks signatures beside our own code (openssl))
 
 # The environment is made once and brought up to date when the locked requirements change.
 $(READY): requirements-dev.txt pyproject.toml
