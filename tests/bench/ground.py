@@ -1,0 +1,133 @@
+"""What the benchmarks stand on: a PostgreSQL as in production, a clerk beside it, and a table at the end."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from rich.console import Console
+from rich.table import Table
+
+from desk import database
+from desk.postgres import DATABASE, SUPERUSER, EmbeddedServer
+
+CONNECTIONS = {"max_connections": "100"}  # else as in production: every commit waits for the disk
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A migrated database on a server of its own."""
+
+    server: EmbeddedServer
+    folder: Path
+
+    def url(self, role: str) -> str:
+        """For SQLAlchemy: the role is "superuser", "service" or "clerk"."""
+        return self.server.url(SUPERUSER if role == "superuser" else f"custody_{role}", DATABASE)
+
+    def connect(self, role: str = "superuser") -> psycopg.Connection:
+        """A plain connection in autocommit; a superuser's may change the schema."""
+        connection = psycopg.connect(database.libpq(self.url(role)), autocommit=True)
+        if role == "superuser":
+            connection.execute("SET custody.maintenance = 'on'")
+        return connection
+
+    def pgbench(self, script: str, options: Sequence[str], role: str = "superuser") -> "Run":
+        """Run a script of pgbench's; `options` say how often and by how many."""
+        (self.folder / "script.sql").write_text(script)
+        command = [str(self.server.binaries.folder / "pgbench"), "--no-vacuum", "--protocol=prepared"]
+        command += ["--file=script.sql", *options, database.libpq(self.url(role))]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        rate = re.search(r"^tps = ([0-9.]+) \(without", done.stdout, re.MULTILINE)
+        count = re.search(r"^number of transactions actually processed: (\d+)", done.stdout, re.MULTILINE)
+        if done.returncode != 0 or rate is None or count is None:
+            raise RuntimeError(f"pgbench did not come through: {done.stderr[-2000:]}")
+        return Run(rate=float(rate[1]), count=int(count[1]))
+
+    @contextmanager
+    def clerk(self) -> Iterator[None]:
+        """The real clerk, in a process of its own, leading."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CUSTODY_")},
+            "CUSTODY_DATA": str(self.folder / "clerk"),
+            "CUSTODY_DATABASE_URL": self.url("service").replace("+psycopg", ""),
+            "CUSTODY_CLERK_DATABASE_URL": self.url("clerk").replace("+psycopg", ""),
+            "CUSTODY_ORIGIN": "custody.example/bench",
+        }
+        command = [sys.executable, "-m", "desk.cli", "clerk"]
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        said: list[str] = []
+        assert process.stderr is not None
+        threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
+        try:
+            wait_for(lambda: any("the clerk leads" in line for line in said) or process.poll() is not None)
+            if process.poll() is not None:
+                raise RuntimeError("".join(said))
+            yield
+            if process.poll() is not None:
+                raise RuntimeError("".join(said))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def settle(self) -> None:
+        """Wait until the clerk has integrated all that was queued."""
+        with self.connect() as connection:
+            wait_for(lambda: connection.execute("SELECT count(*) FROM audit.pending").fetchone() == (0,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What pgbench measured: transactions a second, and how many."""
+
+    rate: float
+    count: int
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """A server, prepared and migrated; gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="custody-bench-"))
+    try:
+        with EmbeddedServer(folder / "data", extra=CONNECTIONS) as server:
+            database.prepare(server.url(SUPERUSER, "postgres"), server.role_passwords, DATABASE)
+            database.migrate(server.url("custody_migrator", DATABASE))
+            yield Ground(server, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not what():
+        if time.monotonic() > end:
+            raise TimeoutError("what was waited for did not come within a minute")
+        time.sleep(0.01)
+
+
+def show(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], notes: Mapping[str, str]) -> None:
+    """Print a table; `notes` say below it what a word in it means."""
+    console = Console(width=110)
+    table = Table(title=title, title_justify="left")
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for word, meaning in notes.items():
+        console.print(f"{word}: {meaning}", highlight=False)
+    console.print()
