@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from audit.checkpoint import Checkpoint
-from audit.merkle import MAX_PROOF, InvalidProof, leaf_hash, verify_inclusion
+from audit.merkle import MAX_PROOF, InvalidProof, leaf_hash, node_hash, verify_inclusion
 from audit.note import Note
 from audit.text import HASH_BYTES, Malformed, read_base64, read_decimal, read_hash, read_utf8, write_base64
 
 HEADER: Final = "c2sp.org/tlog-proof@v1"
+_HEADER: Final = HEADER.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +88,76 @@ class Proof:
         if len(digest) != HASH_BYTES:
             raise InvalidProof(f"a digest has {HASH_BYTES} bytes")
         verify_inclusion(leaf_hash(digest), self.index, checkpoint.size, self.hashes, checkpoint.root)
+
+
+class ManyProofs:
+    """Checks many proofs under one checkpoint, each shared part once.
+
+    What it accepts is what `Proof.read` and `Proof.check` accept, with three things more: the proof carries
+    `note` byte for byte, and no extra data, and the index of no proof before it. A node of the tree that a
+    proof before has led to the root is known together with the rest of that proof; a proof that comes to the
+    same node leads to the root exactly if its rest is the same, byte for byte.
+    """
+
+    def __init__(self, note: bytes, checkpoint: Checkpoint) -> None:
+        """`note` is that of `checkpoint`; its signatures are another check (`audit.key`)."""
+        self._note, self._checkpoint = note, checkpoint
+        self._known: dict[tuple[int, int], tuple[bytes, list[bytes]]] = {}
+        self._hashes: dict[bytes, bytes] = {}
+        self._indexes: set[int] = set()
+
+    def check(self, digest: bytes, data: bytes) -> int:
+        """The index at which the proof `data` shows `digest` (32 bytes).
+
+        Raises `Malformed` for what is no such proof, `InvalidProof` for one that does not show it.
+        """
+        head, _, note = data.partition(b"\n\n")
+        if note != self._note:
+            raise InvalidProof("it speaks of another checkpoint")
+        lines = head.split(b"\n")
+        if lines[0] != _HEADER or len(lines) < 2 or not lines[1].startswith(b"index "):
+            raise Malformed("the proof does not begin with its header and its index")
+        index = read_decimal(lines[1][6:].decode("ascii", "replace"), "the index")
+        path = lines[2:]
+        if index >= self._checkpoint.size or len(path) > MAX_PROOF:
+            raise Malformed(f"index {index} is not in the log of the proof's checkpoint")
+        if index in self._indexes:
+            raise InvalidProof(f"index {index} is that of another proof already")
+        self._climb(leaf_hash(digest), index, path)
+        self._indexes.add(index)
+        return index
+
+    def _climb(self, result: bytes, index: int, path: list[bytes]) -> None:
+        """RFC 9162 section 2.1.3.2, up to a node that is known. Raises `InvalidProof`, `Malformed`."""
+        position, last, level = index, self._checkpoint.size - 1, 0
+        passed: list[tuple[tuple[int, int], tuple[bytes, list[bytes]]]] = []
+        for at, line in enumerate(path):
+            node = (level, position)
+            rest = path[at:]
+            if self._known.get(node) == (result, rest):
+                break
+            passed.append((node, (result, rest)))
+            if last == 0:
+                raise InvalidProof("the inclusion proof has too many hashes")
+            step = self._hash(line)
+            if position & 1 or position == last:
+                result = node_hash(step, result)
+                while not position & 1 and position:
+                    position, last, level = position >> 1, last >> 1, level + 1
+            else:
+                result = node_hash(result, step)
+            position, last, level = position >> 1, last >> 1, level + 1
+        else:
+            if last:
+                raise InvalidProof("the inclusion proof has too few hashes")
+            if result != self._checkpoint.root:
+                raise InvalidProof("the inclusion proof leads to another root")
+        self._known.update(passed)
+
+    def _hash(self, line: bytes) -> bytes:
+        found = self._hashes.get(line)
+        if found is None:
+            found = self._hashes[line] = read_hash(
+                read_utf8(line, "a hash of the proof"), "a hash of the proof"
+            )
+        return found

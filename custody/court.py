@@ -1,24 +1,38 @@
-"""A kit followed from its custody trail alone, as a court sees it.
+"""A kit followed from one of its two trails alone, as a court sees it.
 
-The choices trail is not there, and some steps depend on it: a kit is linked only after a report was
-declared, a package destroyed only after the disposal was carried out. So instead of one legal state
-and one state of the term, all pairs are kept that some choices could have led to; a step of the custody
-trail must be possible from at least one of them. What no choices at all could allow is refused.
+The other trail is not there, and some steps depend on it: a kit is linked only after a report was declared,
+a package destroyed only after the disposal was carried out; and the other way round a wish to withdraw is
+recorded only after the link. So instead of one legal state and one state of the term, all pairs are kept that
+some steps of the other trail could have led to; each step must be possible from at least one of them. What no
+steps at all could allow is refused.
+
+Of the choices trail alone it cannot be told which packages the kit has: those that it names are taken to be
+there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import date
 from functools import cache
 from typing import Any, Final
 
 from custody.event import Event
-from custody.kit import Kit
-from custody.protocol import CHOICES_STEPS, CUSTODY_STEPS, Legal, Retention, Step
+from custody.kit import Kit, Package
+from custody.protocol import CHOICES_STEPS, CUSTODY_STEPS, Legal, Retention, Step, Trail
 from custody.trail import NotAStep, after
 
 Pair = tuple[Legal, Retention]
 
 BEGINNING: Final = (Legal.UNREPORTED, Retention.RUNNING)
+STEPS_OF: Final[Mapping[Trail, Mapping[str, Step]]] = {
+    Trail.CUSTODY: CUSTODY_STEPS,
+    Trail.CHOICES: CHOICES_STEPS,
+}
+_OTHER: Final = {Trail.CUSTODY: Trail.CHOICES, Trail.CHOICES: Trail.CUSTODY}
+_NOT_POSSIBLE: Final = {
+    Trail.CUSTODY: "no choices of the victim could have led to where this step begins",
+    Trail.CHOICES: "no steps of the custody trail could have led to where this step begins",
+}
 
 
 def moved(pair: Pair, step: Step) -> Pair | None:
@@ -30,14 +44,23 @@ def moved(pair: Pair, step: Step) -> Pair | None:
 
 
 @cache
-def with_choices(pairs: frozenset[Pair]) -> frozenset[Pair]:
-    """These pairs, and all that steps of the choices trail can lead to from them."""
+def with_others(pairs: frozenset[Pair], other: Trail) -> frozenset[Pair]:
+    """These pairs, and all that steps of the ``other`` trail can lead to from them."""
     found, fresh = set(pairs), set(pairs)
     while fresh:
-        led = {moved(pair, step) for pair in fresh for step in CHOICES_STEPS.values()}
+        led = {moved(pair, step) for pair in fresh for step in STEPS_OF[other].values()}
         fresh = {pair for pair in led if pair is not None} - found
         found |= fresh
     return frozenset(found)
+
+
+@cache
+def ways(pairs: frozenset[Pair], type_: str, trail: Trail) -> tuple[Pair | None, frozenset[Pair]]:
+    """One pair from which a step of ``trail`` can start after steps of the other, and all it can lead to."""
+    step = STEPS_OF[trail][type_]
+    led = {pair: moved(pair, step) for pair in sorted(with_others(pairs, _OTHER[trail]))}
+    started = [pair for pair, there in led.items() if there is not None]
+    return next(iter(started), None), frozenset(there for there in led.values() if there is not None)
 
 
 def people(event: Event) -> frozenset[str]:
@@ -46,36 +69,56 @@ def people(event: Event) -> frozenset[str]:
     return frozenset(str(each["person"]) for each in signed if "person" in each)
 
 
-class CourtCopy:
-    """Takes the events of one custody trail in order. ``kit`` is as far as the trail alone can tell."""
+def writer(event: Event) -> str:
+    """Which kind of writer recorded it, in the words of ``Step.writers``."""
+    function = str(event.who["function"])
+    return function if function in ("victim", "clock") else "people"
 
-    def __init__(self) -> None:
+
+class CourtCopy:
+    """Takes the events of one trail in order. ``kit`` is as far as that trail alone can tell."""
+
+    def __init__(self, trail: Trail = Trail.CUSTODY) -> None:
+        self.trail = trail
         self.kit: Kit | None = None
         self.pairs = frozenset({BEGINNING})
 
     def refuses(self, event: Event) -> str | None:
         """Why this event cannot follow, in plain words; None when it can, and then it has been taken."""
-        step = CUSTODY_STEPS.get(event.type)
+        step = STEPS_OF[self.trail].get(event.type)
         if step is None:
-            return "the custody trail has no such step"
-        if (event.type == "kit.registered") != (self.kit is None):
+            return f"the {self.trail} trail has no such step"
+        if self.trail is Trail.CUSTODY and (event.type == "kit.registered") != (self.kit is None):
             return "a kit is registered once, at the beginning"
         if lacking := sorted(name for name in step.needs if event.get(name) is None):
             return f"it does not state {lacking[0]}"
+        if writer(event) not in step.writers:
+            return f"it is not for {writer(event)} to record"
         if step.people > 1 and len(people(event)) < step.people:
             return f"it takes {step.people} people, and fewer signed"
-        possible = with_choices(self.pairs)
-        led = {pair: moved(pair, step) for pair in sorted(possible)}
-        started = [pair for pair, there in led.items() if there is not None]
-        if not started:
-            return "no choices of the victim could have led to where this step begins"
-        legal, retention = started[0]
-        kit = None if self.kit is None else replace(self.kit, legal=legal, retention=retention)
+        begins, ends = ways(self.pairs, event.type, self.trail)
+        if begins is None:
+            return _NOT_POSSIBLE[self.trail]
         try:
-            self.kit = after(kit, event)
+            self.kit = after(self._before(event, begins), event)
         except NotAStep as wrong:
             return f"this step is not possible: {wrong}"
         except (LookupError, TypeError, ValueError, AttributeError) as wrong:
             return f"it speaks of something that the trail does not have ({str(wrong)[:60]})"
-        self.pairs = frozenset(there for there in led.values() if there is not None)
+        self.pairs = ends
         return None
+
+    def _before(self, event: Event, pair: Pair) -> Kit | None:
+        """The kit as it was before the event, as far as this trail can tell."""
+        legal, retention = pair
+        if self.trail is Trail.CUSTODY:
+            return None if self.kit is None else replace(self.kit, legal=legal, retention=retention)
+        kit = self.kit or Kit(
+            number=event.subject.split(":")[1],
+            centre="",
+            examined_on=date.min,
+            registered_at=event.recorded_at,
+        )
+        named = {int(entry["package"]) for entry in event.get("packages", ())} - kit.packages.keys()
+        unseen = {number: Package(package=number, kind="", storage="") for number in named}
+        return replace(kit, legal=legal, retention=retention, packages={**kit.packages, **unseen})

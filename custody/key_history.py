@@ -1,0 +1,118 @@
+"""Which keys signed the log one after the other, as the log's own events tell it.
+
+``log.opened`` names the first keys, ``log.keys_changed`` and ``log.recovered`` those that sign from then on:
+*generations*. Each of these events is in the log under a checkpoint that the generation before it has signed,
+so who knows the keys of one generation can follow to every later one, and never to an earlier one:
+
+1. Start with the keys that came from outside.
+2. An event whose checkpoint carries a signature of every type among the keys trusted last makes the keys that
+   it names the ones trusted last.
+3. A checkpoint is signed by the log if one of the sets of keys trusted on this way signed it.
+
+Where a key was lost, the generation after it is vouched for by nobody: the way ends there, and the later
+keys have to come from outside themselves.
+"""
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import Final
+
+from audit.key import NotSigned, VerifierKey, verify, write_keys
+from audit.merkle import InvalidProof
+from audit.note import Note
+from audit.proof import Proof
+from audit.text import Malformed
+from custody.bundle import Told, fingerprint, key_name
+from custody.event import Event, EventRefused, decode
+
+SUBJECT: Final = "log:events"
+TYPES: Final = ("log.opened", "log.keys_changed", "log.recovered")
+
+Keys = tuple[VerifierKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """The keys that `event` names, and the note of the checkpoint under which it is in the log.
+
+    ``vouched``: the generation before it signed that checkpoint (for the first one: it did so itself).
+    """
+
+    event: Event
+    keys: Keys
+    note: Note
+    vouched: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The generations in order; ``wrong`` is why the rest cannot be followed, None where all can."""
+
+    generations: tuple[Generation, ...]
+    wrong: str | None
+
+
+def signed_by(note: Note, keys: Sequence[VerifierKey]) -> bool:
+    """Whether keys among ``keys`` of every type that is among them signed the note, and none wrongly."""
+    try:
+        signers = verify(note, keys)
+    except NotSigned:
+        return False
+    return {key.key_type for key in signers} == {key.key_type for key in keys}
+
+
+def read(told: Sequence[Told]) -> History:
+    """The history in these events, each one checked: spelling, chain, place in the log, signature."""
+    generations: list[Generation] = []
+    for number, each in enumerate(told, 1):
+        try:
+            generations.append(_generation(number, each, generations))
+        except (EventRefused, Malformed, InvalidProof, _Broken) as why:
+            return History(generations=tuple(generations), wrong=f"{key_name(number, 'json')}: {why}.")
+    return History(generations=tuple(generations), wrong=None)
+
+
+class _Broken(ValueError):
+    pass
+
+
+def _generation(number: int, told: Told, earlier: Sequence[Generation]) -> Generation:
+    before = earlier[-1] if earlier else None
+    event = decode(told.event)
+    if event.subject != SUBJECT or event.type not in TYPES:
+        raise _Broken(f"an event {event.type} of {event.subject} tells nothing about this log's keys")
+    if event.number != number or event.previous != (before.event.digest if before else None):
+        raise _Broken("it does not follow the event before it")
+    keys = tuple(VerifierKey.read(vkey) for vkey in event.get("vkeys", ()))
+    if not keys:
+        raise _Broken("it names no keys")
+    if event.type == "log.opened" and event.get("digest") != fingerprint(write_keys(keys)):
+        raise _Broken("the fingerprint in it is not that of the keys in it")
+    proof = Proof.read(told.proof)
+    proof.check(bytes.fromhex(event.digest))
+    if proof.extra is not None or proof.note.written() != told.proof.partition(b"\n\n")[2]:
+        raise _Broken("its proof carries something beside the proof")
+    vouched = signed_by(proof.note, before.keys if before else keys)
+    if not vouched and not signed_by(proof.note, keys):
+        raise _Broken("neither the keys that signed before it nor those that it names signed its checkpoint")
+    _refuse_strangers(proof.note, {*keys, *(key for generation in earlier for key in generation.keys)})
+    return Generation(event=event, keys=keys, note=proof.note, vouched=vouched)
+
+
+def _refuse_strangers(note: Note, keys: Set[VerifierKey]) -> None:
+    """Every signature in the note is by one of these keys: others would prove nothing here."""
+    try:
+        signers = verify(note, keys)
+    except NotSigned as why:
+        raise _Broken(str(why)) from why
+    if len(signers) != len(note.signatures):
+        raise _Broken("its checkpoint carries a signature of another key")
+
+
+def forward(history: History, given: Sequence[VerifierKey]) -> tuple[Keys, ...]:
+    """The sets of keys to trust, in order: those given from outside, and every later generation."""
+    trusted: list[Keys] = [tuple(given)]
+    for generation in history.generations:
+        if signed_by(generation.note, trusted[-1]) and set(generation.keys) != set(trusted[-1]):
+            trusted.append(generation.keys)
+    return tuple(trusted)
