@@ -305,6 +305,16 @@ class ConfirmOrder:
 
 
 @command
+class DiscloseChoices:
+    """A judge orders that the choices trail is handed out. ``digest`` is that of the written order."""
+
+    kit: str
+    digest: str
+    authority: str
+    dated: date
+
+
+@command
 class Request:
     """The police ask for the evidence that belongs to a report. Never names the victim."""
 

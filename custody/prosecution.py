@@ -8,6 +8,7 @@ from custody.commands import (
     AnswerRequest,
     ConfirmOrder,
     DeclareReport,
+    DiscloseChoices,
     EndLink,
     EnterOrder,
     Link,
@@ -75,15 +76,28 @@ def enter_order(kit: Kit, order: EnterOrder, actor: Actor, hold: str, at: dateti
     permit("order.enter", actor, kit)
     if kit.order is not None:
         raise Refused("An order is entered for this kit already.")
-    if order.dated > (at + EARLIEST_DAY).date():
-        raise Refused("The order bears a date that is still to come. Compare it.", field="dated")
-    stated = {"digest": order.digest, "authority": order.authority, "dated": order.dated.isoformat()}
+    stated = _stated(order, at)
     return Decided(
         facts=(
             fact(kit, "order.entered", actor, order=stated),
             choice(kit, "hold.placed", actor, hold={"id": hold, "ground": "order"}),
         )
     )
+
+
+def _stated(order: EnterOrder | DiscloseChoices, at: datetime) -> dict[str, str]:
+    """How an event names an order. Raises Refused for a date that is still to come."""
+    if order.dated > (at + EARLIEST_DAY).date():
+        raise Refused("The order bears a date that is still to come. Compare it.", field="dated")
+    return {"digest": order.digest, "authority": order.authority, "dated": order.dated.isoformat()}
+
+
+def disclose(kit: Kit, order: DiscloseChoices, actor: Actor, second: Actor | None, at: datetime) -> Decided:
+    """On a judge's order, which two people have seen, the choices trail may leave, up to this event."""
+    permit("choices.disclose", actor, kit)
+    stated = _stated(order, at)
+    needs_second(actor, second)
+    return Decided(facts=(choice(kit, "choices.disclosed", actor, order=stated, **_signed(second)),))
 
 
 def confirm_order(kit: Kit, order: ConfirmOrder, actor: Actor, entered_by: Actor) -> Decided:

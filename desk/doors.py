@@ -351,6 +351,14 @@ DOORS: Final[tuple[Door, ...]] = (
         decide=_confirm_order,
     ),
     Door(
+        path="choices/disclosures",
+        action="choices.disclose",
+        shape=c.DiscloseChoices,
+        two_people=True,
+        says="Hand out the choices trail on a judge's order",
+        decide=lambda x, o, s: prosecution.disclose(s.kit(o.kit), o, x.actor, x.second, s.at),
+    ),
+    Door(
         path="requests/answers",
         action="request.answer",
         shape=c.AnswerRequest,

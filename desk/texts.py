@@ -234,6 +234,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "withdrawal.wish": _("Record the wish to withdraw"),
     "order.enter": _("Enter a judge's order"),
     "order.confirm": _("Confirm a judge's order"),
+    "choices.disclose": _("Hand out the choices trail on a judge's order"),
     "request.answer": _("Answer a request of the police"),
     "kit.link": _("Link to the police report"),
     "link.move": _("Another office takes the file"),
@@ -279,6 +280,9 @@ EXPLAINED: Final[Mapping[str, str]] = {
     "withdrawal.wish": _("The wish is recorded. Only the prosecutor's office can end the link."),
     "order.enter": _("The kit is held at once. A second person compares the order before the kit is linked."),
     "order.confirm": _("Compare the order with what was entered: give the same document or its digest."),
+    "choices.disclose": _(
+        "The choices trail can then be downloaded, up to this entry and no further. A second person signs."
+    ),
     "request.answer": _("Two of you look whether a kit of this centre belongs to the request."),
     "kit.link": _("The prosecutor's office and the police zone can see the kit's custody trail from now on."),
     "link.error": _("Access of the police and the prosecutor ends at once. A second person signs."),

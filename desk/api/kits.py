@@ -4,6 +4,7 @@ Reading takes a purpose, and is on record before anything is shown. A kit that d
 asker may not know of and one not reported yet give the same answer.
 """
 
+import asyncio
 import base64
 import re
 from datetime import datetime
@@ -12,13 +13,13 @@ from typing import Annotated, Any, Final, Literal, get_args
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from custody import access, bundle, reading
+from custody import access, delivery, reading
 from custody.event import Event
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.ledger import state_tag
 from custody.number import LabelCode, PartKind, parse_kit_number, parse_scan
-from custody.permission import may
+from custody.permission import may, permit
 from custody.protocol import Trail
 from custody.refusal import Refused
 from desk.api.answers import (
@@ -37,7 +38,6 @@ from desk.api.answers import (
 from desk.api.document import describes
 from desk.api.worklists import Worklists, worklists_of
 from desk.edge import Signed, acting, service, settings
-from desk.keys import origin_of, public_keys
 
 router = APIRouter(tags=["kits"])
 
@@ -191,20 +191,41 @@ async def export(
     purpose: Why,
 ) -> Response:
     found = await service(request).kit(who.actor, parse_kit_number(number), "custody_trail.export", purpose)
-    told = settings(request)
+    return await _bundle(request, who, found, Trail.CUSTODY)
+
+
+@router.get(
+    "/kits/{number}/choices-bundle",
+    name="choices_bundle",
+    summary="The choices trail with its proofs, as far as a judge's order handed it out",
+    openapi_extra=describes(answers={200: "application/zip"}),
+)
+async def export_choices(
+    request: Request,
+    number: str,
+    who: Annotated[Signed, Depends(acting("choices_trail.export"))],
+    purpose: Why,
+) -> Response:
+    known = parse_kit_number(number)
+    seen = await service(request).ledger.look(who.actor, [known])
+    permit("choices_trail.export", who.actor, seen.kit(known))
+    async with seen_by(service(request).engine, who.actor) as connection:
+        delivery.refuse_undisclosed(await delivery.disclosed(connection, known))
+    found = await service(request).kit(who.actor, known, "choices_trail.export", purpose)
+    return await _bundle(request, who, found, Trail.CHOICES)
+
+
+async def _bundle(request: Request, who: Signed, kit: Kit, which: Trail) -> Response:
+    stated = settings(request).witnesses
+    policy = None if stated is None else await asyncio.to_thread(stated.read_bytes)
     async with seen_by(service(request).engine, who.actor) as connection:
         try:
-            data = await bundle.collect(
-                connection,
-                found.number,
-                origin_of("events", told.origin),
-                public_keys(told.keys, "events"),
-            )
-        except bundle.NotYetInLog:
+            data = await delivery.collect(connection, kit.number, which, policy)
+        except delivery.NotYetInLog:
             raise Refused(
                 "The last events of this kit are not yet in the signed log. Try again in a moment."
             ) from None
-    named = {"content-disposition": f'attachment; filename="custody-{found.number}.zip"'}
+    named = {"content-disposition": f'attachment; filename="{which}-{kit.number}.zip"'}
     return Response(data, 200, named, media_type="application/zip")
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from custody import reading
+from custody import delivery, reading
 from custody.event import Event
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
@@ -23,7 +23,7 @@ from custody.refusal import Refused
 from custody.registering import item_key
 from desk import edge, texts
 from desk.api.answers import of_centre
-from desk.api.kits import PURPOSES, export
+from desk.api.kits import PURPOSES, export, export_choices
 from desk.edge import Signed
 from desk.pages import forms
 from desk.pages.hands import drawing, stretches
@@ -193,6 +193,8 @@ def _simple(event: Event, names: Mapping[str, str]) -> list[tuple[str, str]]:
         found.append((texts._("with"), ", ".join(str(x) for x in (party.get("name"), where) if x)))
     if carrier := event.get("carrier"):
         found.append((texts._("courier"), ", ".join(str(v) for v in carrier.values())))
+    if (order := event.get("order")) and "authority" in order:
+        found.append((texts._("order"), f"{order['authority']}, {order['dated']}"))
     if link := event.get("link"):
         found.append((texts._("police report"), f"{link['pv']}, {link['notice']}"))
     if items := event.get("items"):
@@ -224,6 +226,7 @@ async def choices(
     found = await service.kit(who.actor, str(parse_kit_number(number)), "choices_trail.read", "task")
     async with seen_by(service.engine, who.actor) as connection:
         events = await reading.trail(connection, found.number, Trail.CHOICES)
+        handed_out = await delivery.disclosed(connection, found.number)
     return await page(
         request,
         "choices.html",
@@ -231,6 +234,9 @@ async def choices(
         who=who,
         kit=found,
         trail=[_told(e, {}) for e in reversed(events)],
+        may_export=may("choices_trail.export", who.actor, found),
+        may_disclose=may("choices.disclose", who.actor, found),
+        handed_out=handed_out,
     )
 
 
@@ -283,7 +289,19 @@ async def bundle(
     request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("custody_trail.export"))]
 ) -> Response:
     """The custody trail with its proofs as a file, for a purpose that is given."""
+    return await export(request, number, who, await _export_purpose(request))
+
+
+@router.post("/kits/{number}/choices-bundle")
+async def choices_bundle(
+    request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("choices_trail.export"))]
+) -> Response:
+    """The choices trail with its proofs as a file, as far as a judge's order handed it out."""
+    return await export_choices(request, number, who, await _export_purpose(request))
+
+
+async def _export_purpose(request: Request) -> str:
     purpose = forms.value(await request.form(), "purpose") or ""
     if purpose not in texts.EXPORT_PURPOSES:
         raise Refused("Say what the file is for.", field="purpose")
-    return await export(request, number, who, purpose)
+    return purpose

@@ -44,6 +44,7 @@ RECORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "withdrawal.wish": ("withdrawal.wished",),
     "order.enter": ("order.entered",),
     "order.confirm": ("order.confirmed",),
+    "choices.disclose": ("choices.disclosed",),
     "kit.link": ("kit.linked", "kit.linked_by_order"),
     "link.move": ("link.moved",),
     "link.error": ("link.in_error", "order_link.in_error"),
@@ -116,6 +117,7 @@ WITH_KIT: Final = (
     "disposal.propose",
     "disposal.approve",
     "disposal.withdraw",
+    "choices.disclose",
 )
 FIRST_OF_KIT: Final = frozenset(
     {"labels.print", "report.declare", "kit.link", "term.extend", "notice.attempt"}
