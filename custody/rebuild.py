@@ -1,12 +1,11 @@
-"""The projection rebuilt from the trails and compared with the stored one; events compared with the log.
+"""The projection rebuilt from the trails and compared with the stored one.
 
 Events are the truth. Everything the service decides from (a kit's document, the columns that PostgreSQL
-guards, the packages, the heads) must follow from their exact bytes, and every digest must have its
-leaf. Nothing is changed here; each difference is named.
+guards, the packages, what stands beside the events, the heads, the registers) must follow from their exact
+bytes. Nothing is changed here; each difference is named.
 
-Not compared, because they are not made of the kit's own events: a kit's copy of its centre's unanswered
-requests once a disposal was prepared and not carried out, and the registers of people, organisations
-and places.
+Not compared, because it is not made of the kit's own events: a kit's copy of its centre's unanswered
+requests while a disposal is prepared and not yet carried out.
 """
 
 import json
@@ -14,42 +13,29 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, Table, case, cast, func, literal, or_, select, text, union
+from sqlalchemy import ColumnElement, RowMapping, case, cast, literal, select, text, union
 from sqlalchemy.dialects.postgresql import DATE, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from audit import tables as audit_tables
-from audit.key import VerifierKey
-from audit.recheck import Progress, recheck
+from audit.recheck import Progress
+from custody import beside, registers
 from custody import tables as t
+from custody.beside import Opening
+from custody.difference import Difference, differs
 from custody.event import Event, EventRefused, decode
 from custody.kit import Kit, to_document
 from custody.protocol import Custody, Legal, Retention, Trail
 from custody.trail import NotAStep, after
 
 AT_ONCE: Final = 200  # kits read and rebuilt at a time
-_RECORDS_AT_ONCE: Final = 5_000
 MOST_TRIES: Final = 200_000  # steps tried for one kit before giving up
 
 _KEPT_OUT: Final = frozenset({"police", "prosecutor", "registry"})  # know of no kit before its link
 _NO_LONGER_HELD: Final = frozenset(
     {Custody.SPLIT, Custody.JOINED, Custody.DESTROYED, Custody.RETURNED, Custody.VOID}
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """Where the database does not say what the events say. ``subject``: a kit's number, or a trail."""
-
-    subject: str
-    column: str
-    words: str
-
-    def __str__(self) -> str:
-        return f"{self.subject}: {self.column}: {self.words}"
 
 
 class NotRebuilt(ValueError):
@@ -208,16 +194,6 @@ def _paths(stored: Any, made: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
         yield path, stored, made
 
 
-def _differs(subject: str, column: str, stored: Any, made: Any) -> Difference:
-    return Difference(
-        subject=subject, column=column, words=f"stored {_short(stored)}, the events say {_short(made)}"
-    )
-
-
-def _short(value: Any) -> str:
-    return "nothing" if value is None else str(value)[:80]
-
-
 # --- the comparison ---------------------------------------------------------------------------
 
 
@@ -228,23 +204,26 @@ async def check(where: AsyncEngine | AsyncConnection, progress: Progress | None 
     meanwhile; given a connection, it is that of its transaction.
     """
     found: list[Difference] = []
-    async with _snapshot(where) as connection:
-        numbers = await _kit_numbers(connection)
-        kinds = {
-            row.id: row.kind
-            for row in await connection.execute(select(t.organisation.c.id, t.organisation.c.kind))
-        }
+    async with snapshot(where) as connection:
+        numbers = await kit_numbers(connection)
+        kinds = await kinds_of(connection)
         for at in range(0, len(numbers), AT_ONCE):
-            found += await _compare(connection, numbers[at : at + AT_ONCE], kinds)
+            found += await compare(connection, numbers[at : at + AT_ONCE], kinds, Opening())
             if progress is not None:
                 progress(min(at + AT_ONCE, len(numbers)), len(numbers))
-        found += await _heads(connection)
-        found += await _requests(connection)
+        found += await heads(connection)
+        found += await registers.check(connection)
     return found
 
 
+async def kinds_of(connection: AsyncConnection) -> dict[str, str]:
+    """Every organisation and its kind."""
+    rows = await connection.execute(select(t.organisation.c.id, t.organisation.c.kind))
+    return {row.id: row.kind for row in rows}
+
+
 @asynccontextmanager
-async def _snapshot(where: AsyncEngine | AsyncConnection) -> AsyncIterator[AsyncConnection]:
+async def snapshot(where: AsyncEngine | AsyncConnection) -> AsyncIterator[AsyncConnection]:
     if isinstance(where, AsyncConnection):
         yield where
         return
@@ -253,15 +232,18 @@ async def _snapshot(where: AsyncEngine | AsyncConnection) -> AsyncIterator[Async
         yield connection
 
 
-async def _kit_numbers(connection: AsyncConnection) -> list[str]:
+async def kit_numbers(connection: AsyncConnection) -> list[str]:
+    """Every number under which anything of a kit is stored."""
     of_events = select(t.event.c.kit).where(t.event.c.kit.is_not(None))
-    numbers = await connection.scalars(union(select(t.kit.c.number), of_events))
+    of_others = (select(table.c.kit) for table in (t.package, t.data_key, t.private_part, t.card))
+    numbers = await connection.scalars(union(select(t.kit.c.number), of_events, *of_others))
     return sorted(str(number) for number in numbers)
 
 
-async def _compare(
-    connection: AsyncConnection, numbers: Sequence[str], kinds: Mapping[str, str]
+async def compare(
+    connection: AsyncConnection, numbers: Sequence[str], kinds: Mapping[str, str], opening: Opening
 ) -> list[Difference]:
+    """Rebuild these kits and compare them; ``kinds``: :func:`kinds_of`."""
     found: list[Difference] = []
     trails: defaultdict[str, dict[str, list[Event]]]
     trails = defaultdict(lambda: {str(Trail.CUSTODY): [], str(Trail.CHOICES): []})
@@ -282,10 +264,25 @@ async def _compare(
     packages: defaultdict[str, dict[int, RowMapping]] = defaultdict(dict)
     for row in (await connection.execute(select(t.package).where(t.package.c.kit.in_(numbers)))).mappings():
         packages[row["kit"]][row["package"]] = row
+    aside = await beside.read(connection, numbers)
     for number in numbers:
-        if number not in unread:
-            found += _compare_kit(number, trails[number], kits.get(number), packages[number], kinds)
+        if number in unread:
+            continue
+        kit = _kit(number, trails[number])
+        if isinstance(kit, Difference):
+            found.append(kit)
+            continue
+        found += _compare_kit(kit, trails[number], kits.get(number), packages[number], kinds)
+        events = [*trails[number][Trail.CUSTODY], *trails[number][Trail.CHOICES]]
+        found += beside.compare(kit, events, aside, opening)
     return found
+
+
+def _kit(number: str, trails: Mapping[str, Sequence[Event]]) -> Kit | Difference:
+    try:
+        return rebuilt(trails[Trail.CUSTODY], trails[Trail.CHOICES])
+    except NotRebuilt as wrong:
+        return Difference(subject=number, column="trail", words=str(wrong))
 
 
 def _event_columns(row: RowMapping, event: Event) -> Iterator[Difference]:
@@ -301,34 +298,30 @@ def _event_columns(row: RowMapping, event: Event) -> Iterator[Difference]:
     }
     for column, value in says.items():
         if row[column] != value:
-            yield _differs(row["subject"], f"event.{column} of number {row['number']}", row[column], value)
+            yield differs(row["subject"], f"event.{column} of number {row['number']}", row[column], value)
 
 
 def _compare_kit(
-    number: str,
+    kit: Kit,
     trails: Mapping[str, Sequence[Event]],
     row: RowMapping | None,
     packages: Mapping[int, RowMapping],
     kinds: Mapping[str, str],
 ) -> Iterator[Difference]:
-    try:
-        kit = rebuilt(trails[Trail.CUSTODY], trails[Trail.CHOICES])
-    except NotRebuilt as wrong:
-        yield Difference(subject=number, column="trail", words=str(wrong))
-        return
+    number = kit.number
     if row is None:
         yield Difference(subject=number, column="kit", words="it has events and no row")
         return
     made = json.loads(json.dumps(to_document(kit)))
     for path, stored, says in _paths(row["document"], made, "document"):
-        yield _differs(number, f"kit.{path}", stored, says)
+        yield differs(number, f"kit.{path}", stored, says)
     columns = kit_columns(kit, kinds)
     prepared = any(event.type.startswith("disposal.") for event in trails[Trail.CHOICES])
     if kit.retention is Retention.DISPOSED or not prepared:
         columns["unanswered_requests"] = 0
     for column, value in columns.items():
         if row[column] != value:
-            yield _differs(number, f"kit.{column}", row[column], value)
+            yield differs(number, f"kit.{column}", row[column], value)
     rows = package_columns(kit)
     for package in sorted(rows.keys() | packages.keys()):
         if package not in rows or package not in packages:
@@ -338,7 +331,7 @@ def _compare_kit(
             continue
         for column, value in rows[package].items():
             if packages[package][column] != value:
-                yield _differs(number, f"package {package}.{column}", packages[package][column], value)
+                yield differs(number, f"package {package}.{column}", packages[package][column], value)
 
 
 async def _kit_rows(connection: AsyncConnection, numbers: Sequence[str]) -> Sequence[RowMapping]:
@@ -357,7 +350,7 @@ async def _kit_rows(connection: AsyncConnection, numbers: Sequence[str]) -> Sequ
     return rows.mappings().all()
 
 
-async def _heads(connection: AsyncConnection) -> list[Difference]:
+async def heads(connection: AsyncConnection) -> list[Difference]:
     """Every trail's head, kits' or not, is its last event; every trail is numbered from 1 without a gap."""
     rows = await connection.execute(
         text("""
@@ -387,72 +380,3 @@ async def _heads(connection: AsyncConnection) -> list[Difference]:
             words = f"number {row.stored} stands there, the last event is number {row.says}"
             found.append(Difference(subject=row.subject, column="head", words=words))
     return found
-
-
-async def _requests(connection: AsyncConnection) -> list[Difference]:
-    """The count of unanswered requests that protects the kits of a centre."""
-    o, q, a = t.organisation.c, t.request.c, t.answer.c
-    waiting = (
-        select(func.count())
-        .select_from(t.request.outerjoin(t.answer, a.request == q.id))
-        .where(q.centre == o.id, a.request.is_(None))
-        .scalar_subquery()
-    )
-    rows = await connection.execute(
-        select(o.id, o.unanswered_requests, waiting.label("waiting")).where(o.unanswered_requests != waiting)
-    )
-    return [
-        _differs(
-            f"organisation:{row.id}", "organisation.unanswered_requests", row.unanswered_requests, row.waiting
-        )
-        for row in rows
-    ]
-
-
-# --- events and the logs ------------------------------------------------------------------------
-
-
-async def check_log(
-    where: AsyncEngine | AsyncConnection,
-    log: str,
-    keys: Sequence[VerifierKey] | None = None,
-    last_note: bytes | None = None,
-    progress: Progress | None = None,
-) -> str | None:
-    """Derive a log anew: bytes, digests, leaves, tiles, roots, checkpoints. The first thing wrong, or None.
-
-    ``log`` is ``events`` or ``reads``; ``keys`` and ``last_note`` are the signer's, where they are at hand
-    (`audit.recheck`). Needs the role custody_clerk; one snapshot, as in :func:`check`.
-    """
-    source = t.event if log == "events" else t.access
-    async with _snapshot(where) as connection:
-        if wrong := await _bytes_and_leaves(connection, log, source):
-            return wrong
-        leaf = audit_tables.leaf.c
-        known = select(source.c.digest).where(source.c.digest == leaf.digest).exists()
-        stray = await connection.scalar(select(func.min(leaf.index)).where(leaf.log == log, ~known))
-        if stray is not None:
-            return f"Leaf {stray} of the log {log} is the digest of nothing that is recorded."
-        return await recheck(connection, log, keys, last_note, progress)
-
-
-async def _bytes_and_leaves(connection: AsyncConnection, log: str, source: Table) -> str | None:
-    """Each record's digest is that of its bytes, and has its leaf or waits for one."""
-    leaf, pending, s = audit_tables.leaf.c, audit_tables.pending.c, source.c
-    logged = or_(
-        select(leaf.digest).where(leaf.log == log, leaf.digest == s.digest).exists(),
-        select(pending.digest).where(pending.log == log, pending.digest == s.digest).exists(),
-    )
-    query = select(s.subject, s.number, s.digest, s.bytes, logged.label("logged"))
-    after_ = b""
-    while True:
-        page = query.where(s.digest > after_).order_by(s.digest).limit(_RECORDS_AT_ONCE)
-        rows = (await connection.execute(page)).all()
-        for row in rows:
-            if sha256(row.bytes).digest() != bytes(row.digest):
-                return f"The bytes of {row.subject} number {row.number} are not those of its digest."
-            if not row.logged:
-                return f"The digest of {row.subject} number {row.number} is not in the log {log}."
-        if not rows:
-            return None
-        after_ = bytes(rows[-1].digest)

@@ -1,35 +1,48 @@
 """`custody rebuild --check` and `custody log check`: what is stored against what it must follow from.
 
-Both read as custody_clerk and change nothing. Exit codes: 0 everything agrees; 1 something does not.
+Both read as custody_clerk and change nothing in the database. How far a check has come lies in
+`log-check.json` beside the keys until it comes to its end. Exit codes: 0 everything agrees; 1 something does
+not.
 """
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from audit.key import VerifierKey, read_keys
+from audit.key import VerifierKey
+from audit.keybox import note_path
+from audit.policy import Policy
 from audit.recheck import Progress as Told
+from audit.tables import checkpoint
 from audit.text import Malformed
-from custody import rebuild
-from desk.keys import LOGS, public_keys
+from custody import rebuild, recheck
+from custody.difference import Difference
+from desk.keys import LOGS, FileMasters, known_keys
 from desk.settings import CannotStart, Settings
 
 T = TypeVar("T")
 
-_SHOWN = 100  # differences printed; the rest is counted
+POSITION: Final = "log-check.json"  # beside the keys: who could write there could also sign
+NOTE_TRIES: Final = 20
+NOTE_PAUSE: Final = 0.25  # seconds
+
+_SHOWN: Final = 100  # differences printed; the rest is counted
 
 
 def check_projection(settings: Settings) -> int:
     """Rebuild every kit from its trails and name what differs."""
 
-    async def compare(engine: AsyncEngine) -> list[rebuild.Difference]:
+    async def compare(engine: AsyncEngine) -> list[Difference]:
         with _bar("kits rebuilt") as told:
             return await rebuild.check(engine, told)
 
@@ -43,33 +56,98 @@ def check_projection(settings: Settings) -> int:
 
 
 def check_logs(settings: Settings, *, afresh: bool = False) -> int:
-    """Derive both logs anew and name the first thing that is wrong with each."""
-    wrong = []
-    for log in LOGS:
-        try:
-            vkeys = public_keys(settings.keys, log)
-        except Malformed as bad:
-            wrong.append(f"The public keys of the log {log} in {settings.keys} cannot be read: {bad}.")
-            continue
-        keys = None if vkeys is None else read_keys(vkeys)
-        note = settings.keys / f"{log}.note"
-        last = note.read_bytes() if note.exists() else None
-        if keys is None:
-            print(f"No public key of the log {log} is in {settings.keys}: its signatures are not checked.")
+    """Derive everything anew from the events, and name the first thing that is wrong.
 
-        async def recheck(
-            engine: AsyncEngine,
-            log: str = log,
-            keys: Sequence[VerifierKey] | None = keys,
-            last: bytes | None = last,
-        ) -> str | None:
-            with _bar(f"leaves of the log {log}") as told:
-                return await rebuild.check_log(engine, log, keys, last, told)
+    An interrupted check is gone on with; ``afresh`` begins at the first leaf.
+    """
+    try:
+        outside = _outside(settings)
+    except Malformed as bad:
+        print(f"What the logs would be checked with, in {settings.keys}, cannot be read: {bad}.")
+        return 1
+    kept = settings.keys / POSITION
+    if afresh:
+        kept.unlink(missing_ok=True)
+    position, unread = _position(kept)
 
-        if (told := _as_clerk(settings, recheck)) is not None:
-            wrong.append(told)
-    print("\n".join(wrong) or "Both logs follow from what is recorded, and every checkpoint holds.")
-    return 1 if wrong else 0
+    async def derive(engine: AsyncEngine) -> recheck.Verdict:
+        notes = {log: note for log in LOGS if (note := await _note(engine, settings, log)) is not None}
+        with _stages() as told:
+            return await recheck.check(
+                engine,
+                replace(outside, notes=notes),
+                position=position,
+                told=told,
+                kept=lambda reached: _keep(kept, reached),
+            )
+
+    verdict = _as_clerk(settings, derive)
+    kept.unlink(missing_ok=True)  # this one came to its end
+    print(verdict.wrong or "Everything follows from the events, and every checkpoint holds.")
+    for remark in (*unread, *verdict.remarks):
+        print(remark)
+    return 1 if verdict.wrong else 0
+
+
+def _outside(settings: Settings) -> recheck.Outside:
+    """What lies beside the database. Raises Malformed."""
+    keys = {log: known for log in LOGS if (known := known_keys(settings.keys, log))}
+    witnesses: tuple[VerifierKey, ...] = ()
+    if settings.witnesses is not None:
+        policy = Policy.read(settings.witnesses.read_bytes())
+        witnesses = tuple(witness.key for witness in policy.witnesses)
+    roots = None if settings.stamp_roots is None else settings.stamp_roots.read_bytes()
+    return recheck.Outside(keys=keys, witnesses=witnesses, roots=roots, masters=_MastersAtHand(settings.keys))
+
+
+class _MastersAtHand:
+    """The master keys that are in the folder; a check never makes a new one."""
+
+    def __init__(self, keys: Path) -> None:
+        self._keys = keys
+        self._masters = FileMasters(keys)
+
+    def master(self, centre: str) -> bytes:
+        """Raises LookupError where the centre's key is not there, CannotStart where it is none."""
+        if not (self._keys / f"master-{centre}.key").exists():
+            raise LookupError(centre)
+        return self._masters.master(centre)
+
+
+async def _note(engine: AsyncEngine, settings: Settings, log: str) -> bytes | None:
+    """The last signed note beside the key, once its row is there: a clerk at work writes the file first."""
+    path = note_path(settings.keys / f"{log}.key")
+    note = None
+    for _ in range(NOTE_TRIES):
+        if not path.exists():
+            return None
+        note = path.read_bytes()
+        async with engine.connect() as connection:
+            stored = await connection.scalar(
+                select(checkpoint.c.size).where(checkpoint.c.log == log, checkpoint.c.note == note.decode())
+            )
+        if stored is not None:
+            break
+        await asyncio.sleep(NOTE_PAUSE)
+    return note
+
+
+def _position(kept: Path) -> tuple[recheck.Position | None, tuple[str, ...]]:
+    """Where an interrupted check had come to; and what is to be said about a file that does not tell."""
+    try:
+        return recheck.Position.read(kept.read_text(encoding="utf-8")), ()
+    except FileNotFoundError:
+        return None, ()
+    except ValueError:
+        return None, (f"{kept} does not say how far a check had come; this one began at the first leaf.",)
+
+
+def _keep(kept: Path, reached: recheck.Position) -> None:
+    """In one step: a crash leaves the old position or the new one."""
+    kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = kept.with_name(kept.name + ".new")
+    new.write_text(reached.written(), encoding="utf-8")
+    new.replace(kept)
 
 
 def _as_clerk(settings: Settings, check: Callable[[AsyncEngine], Awaitable[T]]) -> T:
@@ -94,11 +172,25 @@ def _as_clerk(settings: Settings, check: Callable[[AsyncEngine], Awaitable[T]]) 
 @contextmanager
 def _bar(what: str) -> Iterator[Told]:
     """A progress bar on the error output, where a person watches; nothing in a file."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None)
+    with _stages() as told:
+        yield lambda done, total: told(what, done, total)
 
-        def told(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+
+@contextmanager
+def _stages() -> Iterator[recheck.Told]:
+    """The same with a line for each stage."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=sys.stderr), disable=not sys.stderr.isatty()) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def told(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=None)
+            bar.update(tasks[stage], completed=done, total=total)
 
         yield told

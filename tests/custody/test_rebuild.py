@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit import log, sign
 from audit.key import SigningKey, VerifierKey
@@ -34,7 +34,9 @@ from custody.ledger import reading as seen_by
 from custody.prosecution import answer, declare, link, request
 from custody.protocol import Legal, Retention, Trail
 from custody.reading import trail as trail_of
-from custody.rebuild import NotRebuilt, check, check_log, merge, rebuilt
+from custody.rebuild import NotRebuilt, check, merge, rebuilt
+from custody.recheck import Outside, Verdict
+from custody.recheck import check as check_all
 from custody.trail import replay
 from retention.keeping import extend, place_hold
 from tests.conftest import Database, Engines
@@ -48,6 +50,7 @@ from tests.custody.story import (
     OFFICE,
     OFFICER,
     ZONE,
+    PlainMasters,
     Story,
     begin,
     ref,
@@ -334,30 +337,59 @@ async def signed(story: Story, engines: Engines, tmp_path: Path) -> Log:
     return Log(keys, note)
 
 
+async def first_wrong(connection: AsyncConnection | AsyncEngine, signed: Log | None = None) -> str | None:
+    """What a check of everything names first, with the keys and the note at hand."""
+    keys = {"events": signed.keys} if signed else {}
+    notes = {"events": signed.note} if signed else {}
+    told = await check_all(connection, Outside(keys=keys, notes=notes, masters=PlainMasters()))
+    return told.wrong
+
+
 @pytest.mark.anyio
 async def test_a_log_that_nobody_touched_follows_from_its_events(
     story: Story, signed: Log, engines: Engines
 ) -> None:
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int]] = []
     await kept(story)  # recorded, and still waiting for its leaves
-    said = await check_log(engines.clerk, "events", signed.keys, signed.note, lambda *at: told.append(at))
-    assert said is None
-    assert told[-1][0] == told[-1][1] > 30
-    assert await check_log(engines.clerk, "reads") is None
+    outside = Outside(keys={"events": signed.keys}, notes={"events": signed.note}, masters=PlainMasters())
+    found = await check_all(engines.clerk, outside, told=lambda *at: told.append(at))
+    assert found == Verdict(
+        wrong=None,
+        remarks=(
+            "No public key of the log reads is at hand: its signatures are not checked.",
+            "No last signed note of the log reads is at hand: a database taken back would not show.",
+        ),
+    )
+    stages = {stage: (done, of) for stage, done, of in told}
+    assert list(stages) == ["leaves of the log events", "heads and registers", "kits"]
+    assert all(done == of for done, of in stages.values())
+    assert stages["leaves of the log events"][0] > 30
+
+
+@pytest.mark.anyio
+async def test_what_is_not_at_hand_is_said_and_not_passed_over(story: Story, engines: Engines) -> None:
+    await kept(story)
+    found = await check_all(engines.clerk, Outside())
+    assert found.wrong is None
+    assert len(found.remarks) == 5
+    assert f"2 private parts of {CENTRE} were not opened: its master key is not at hand." in found.remarks
 
 
 TOUCHED = {
-    "UPDATE custody.event SET bytes = bytes || ' ' WHERE type = 'kit.registered'": "not those of its digest",
-    "DELETE FROM audit.leaf WHERE index = (SELECT max(index) FROM audit.leaf)": "is not in the log events",
+    "UPDATE custody.event SET bytes = bytes || ' ' WHERE type = 'kit.registered'": (
+        "its bytes are not those of its digest"
+    ),
+    "DELETE FROM audit.leaf WHERE index = (SELECT max(index) FROM audit.leaf)": "it was taken back",
     "DELETE FROM custody.event WHERE type = 'term.agreed'": "is the digest of nothing that is recorded",
     "UPDATE audit.tile SET hashes = overlay(hashes placing '\\x00' from 40) WHERE level = 0": "Tile 0/0",
     "DELETE FROM audit.tile": "Tile 0/0",
     "UPDATE audit.leaf SET index = index + 1000 WHERE index >= 5": "Leaf 5 of the log events is missing",
     "UPDATE audit.leaf SET index = CASE index WHEN 3 THEN 1004 ELSE 1003 END WHERE index IN (3, 4)": "Leaf 3",
     "UPDATE audit.checkpoint SET size = size + 1 WHERE size = (SELECT max(size) FROM audit.checkpoint)": (
-        "is not what its note states"
+        "it was taken back"
     ),
-    "UPDATE audit.checkpoint SET note = replace(note, '=', '')": "is not to be trusted",
+    "UPDATE audit.checkpoint SET note = replace(note, '=', '') WHERE size > 0 AND size <"
+    " (SELECT max(size) FROM audit.checkpoint)": "is not to be trusted",
     "INSERT INTO audit.tile VALUES ('events', 3, 0, sha256(''))": "tiles, its",
 }
 
@@ -369,7 +401,7 @@ async def test_whatever_was_touched_in_a_log_the_first_thing_wrong_is_named(
     found = {}
     for statement, words in TOUCHED.items():
         async with altered(statement) as connection:
-            told = await check_log(connection, "events", signed.keys, signed.note)
+            told = await first_wrong(connection, signed)
             found[statement] = words if told and words in told else told
     assert found == TOUCHED
 
@@ -387,18 +419,18 @@ async def test_a_log_taken_back_is_found_by_the_note_beside_the_key(
         " WHERE digest IN (SELECT digest FROM gone)"
     )
     async with altered(back) as connection:
-        told = await check_log(connection, "events", signed.keys, signed.note)
+        told = await first_wrong(connection, signed)
         assert told is not None
         assert "it was taken back" in told
 
 
 @pytest.mark.anyio
 async def test_signatures_of_another_key_are_not_taken(story: Story, signed: Log, engines: Engines) -> None:
-    other = [SigningKey(trails.ORIGIN, bytes(32)).verifier]
-    told = await check_log(engines.clerk, "events", other)
+    other = Log([SigningKey(trails.ORIGIN, bytes(32)).verifier], signed.note)
+    told = await first_wrong(engines.clerk, other)
     assert told is not None
     assert "is not to be trusted" in told
-    assert await check_log(engines.clerk, "events") is None
+    assert await first_wrong(engines.clerk) is None
 
 
 # --- the commands ----------------------------------------------------------------------------
