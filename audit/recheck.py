@@ -300,6 +300,13 @@ async def recheck(
     return await Recheck(connection=connection, log=log, keys=keys, note=last_note, progress=progress).run()
 
 
+async def is_stored(connection: AsyncConnection, log: str, note: bytes) -> bool:
+    """Whether this note is one of the log's checkpoints, to the last byte."""
+    c = tables.checkpoint.c
+    stored = select(c.size).where(c.log == log, c.note == note.decode("utf-8", "replace"))
+    return await connection.scalar(stored.limit(1)) is not None
+
+
 async def origins(connection: AsyncConnection, log: str) -> list[tuple[str, int, int]]:
     """The names under which the log was signed, in order: each with its smallest and its largest size."""
     rows = await connection.execute(

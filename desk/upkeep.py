@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -23,7 +22,7 @@ from audit.key import VerifierKey
 from audit.keybox import note_path
 from audit.policy import Policy
 from audit.recheck import Progress as Told
-from audit.tables import checkpoint
+from audit.recheck import is_stored
 from audit.text import Malformed
 from custody import rebuild, recheck
 from custody.difference import Difference
@@ -123,11 +122,8 @@ async def _note(engine: AsyncEngine, settings: Settings, log: str) -> bytes | No
             return None
         note = path.read_bytes()
         async with engine.connect() as connection:
-            stored = await connection.scalar(
-                select(checkpoint.c.size).where(checkpoint.c.log == log, checkpoint.c.note == note.decode())
-            )
-        if stored is not None:
-            break
+            if await is_stored(connection, log, note):
+                break
         await asyncio.sleep(NOTE_PAUSE)
     return note
 
