@@ -9,7 +9,7 @@ the log's origin:
 
 `events.note` is the full note that these keys signed last. Together they make a box: who has the keys without
 the note does not know what they vouched for, and must not sign. Keys of another name than the first line's
-are those of an earlier epoch (`desk.succession`): they sign along, so that who knows them sees who came after.
+are those of an earlier epoch (`desk.succession`): they sign along, so that who knows them sees who follows.
 
 Both files are replaced in one step: a new one is written and flushed, takes the old one's name, and the
 folder is flushed, so that after a power cut the old or the new one is there, whole. While a box is open a
@@ -44,6 +44,10 @@ _MAX_ANSWER_BYTES: Final = 4096  # no signature is longer; a program that prints
 
 class BoxRefused(Exception):
     """A box that is not opened or made: the message names the file and says what can be done."""
+
+
+class InUse(BoxRefused):
+    """Another signer on this host has the box open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,13 +253,13 @@ def open_box(path: Path) -> Iterator[Keybox]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Keep every other signer on this host away from the keys at `path`. Raises `BoxRefused` when taken."""
+    """Keep every other signer on this host away from the keys at `path`. Raises `InUse` when one is there."""
     lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _SECRET_MODE)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:
-            raise BoxRefused(
+            raise InUse(
                 f"Another signer is using {path}. One signer per log: stop the other first."
             ) from taken
         yield
