@@ -110,6 +110,7 @@ class Authority:
 
     folder: Path
     root: x509.Certificate
+    root_key: Key
     between: tuple[x509.Certificate, ...]
     signer: x509.Certificate
     key: Key
@@ -250,11 +251,11 @@ def found(
 ) -> Authority:
     """A new authority. `middle`: with an authority between root and signer, which has these extensions.
     `valid`: from when to when the signer's certificate is, reckoned from now."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     now = datetime.now(UTC).replace(microsecond=0)
     long = (now - timedelta(days=4000), now + timedelta(days=8000))
     own, below = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP256R1())
-    root = certificate("Fictional root", own, None, long, an_issuer())
+    root = certificate(f"Fictional root of {folder.name}", own, None, long, an_issuer())
     issuer: tuple[x509.Certificate, Key] = (root, own)
     between: tuple[x509.Certificate, ...] = ()
     if middle is not None:
@@ -277,7 +278,7 @@ def found(
             identified_by=identified_by,
         )
     )
-    return Authority(folder, root, between, signer, key)
+    return Authority(folder, root, own, between, signer, key)
 
 
 def sign_pss(key: Key, message: bytes) -> bytes:

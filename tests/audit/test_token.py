@@ -149,7 +149,7 @@ def test_garbage_is_refused_and_nothing_else_happens(garbage: bytes) -> None:
 
 
 def test_another_root_of_the_same_name_is_not_enough(authority: Authority, tmp_path: Path) -> None:
-    other = an_authority.found(tmp_path / "other")
+    other = an_authority.found(tmp_path / "elsewhere" / "authority")
     token = stamped(authority)
     with pytest.raises(StampRefused, match="do not lead to a given root"):
         check(token, DATA, other.roots)
@@ -214,12 +214,19 @@ def test_a_path_that_is_longer_than_its_authority_allows_is_refused(tmp_path: Pa
     assert check(asn1.encode_der(token), DATA, authority.roots)
     key = ec.generate_private_key(ec.SECP256R1())
     long = (NOW - timedelta(days=4000), NOW + timedelta(days=4000))
-    short = an_authority.certificate("Short root", key, None, long, an_issuer(0))
-    crossed = an_authority.certificate("Fictional root", KEYS["P-256"](), (short, key), long, an_issuer())
-    assert token.signed.certificates is not None
-    token.signed.certificates.append(asn1.decode_der(asn1.TLV, der(crossed)))
-    with pytest.raises(StampRefused, match="do not lead to a given root"):
-        check(asn1.encode_der(token), DATA, pem(short))
+    carried = token.signed.certificates
+    assert carried is not None
+    for length, holds in ((2, True), (1, False)):
+        above = an_authority.certificate("Another root", key, None, long, an_issuer(length))
+        crossed = an_authority.certificate(
+            "Fictional root of a", authority.root_key, (above, key), long, an_issuer()
+        )
+        token.signed.certificates = [*carried, asn1.decode_der(asn1.TLV, der(crossed))]
+        if holds:
+            assert check(asn1.encode_der(token), DATA, pem(above))
+        else:
+            with pytest.raises(StampRefused, match="path length"):
+                check(asn1.encode_der(token), DATA, pem(above))
 
 
 def der(certificate: x509.Certificate) -> bytes:
