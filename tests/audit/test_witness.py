@@ -380,6 +380,22 @@ async def test_a_line_that_was_planted_is_no_quorum_and_is_named(
 
 
 @pytest.mark.anyio
+async def test_a_planted_line_of_a_size_that_is_not_reached_keeps_no_witness_from_being_asked(
+    engines: Engines, database: Database, signer: Signer, start: Start
+) -> None:
+    one = start("w1")
+    await publish(engines, signer, 256)
+    with database.connect("clerk") as direct:
+        direct.execute(
+            "INSERT INTO audit.cosignature (log, size, name, key_id, line)"
+            " VALUES ('events', 512, %s, %s, 'x')",
+            [one.name, one.key_id(a_witness.ED25519)],
+        )
+    assert (await asked(engines, policy(line_of(one)))).reached
+    assert one.asked == [(0, 256, 200)]
+
+
+@pytest.mark.anyio
 async def test_the_last_quorum_is_told_with_the_moment_that_completed_it(
     engines: Engines, signer: Signer, start: Start
 ) -> None:
