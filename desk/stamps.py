@@ -28,7 +28,11 @@ def stamp(settings: Settings, *, renew: bool) -> int:
             "No authority of time stamps is configured: set CUSTODY_STAMP_URL to its address and"
             " CUSTODY_STAMP_ROOTS to a PEM file of its root certificates."
         )
-    url, roots = settings.stamp_url, settings.stamp_roots.read_bytes()
+    url = settings.stamp_url
+    try:
+        roots = settings.stamp_roots.read_bytes()
+    except OSError as wrong:
+        raise CannotStart(f"{settings.stamp_roots} cannot be read: {wrong.strerror}.") from wrong
     work = _renew if renew else _stamp
 
     async def run(engine: AsyncEngine) -> list[bool]:
