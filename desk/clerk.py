@@ -3,12 +3,17 @@
     lead      one clerk leads, by an advisory lock on a connection of its own; another one waits for it
     events    what is pending is integrated and signed within a quarter of a second
     reads     the log of reads, each minute
+    public    in each slot both logs are padded, signed and published (`audit.publish`); then, apart from all
+              this, witnesses are asked and a time stamp is fetched (`desk.anchoring`)
     check     the scheduled check of the terms (`retention.check`), every five minutes and at the start
-    heart     every ten seconds a line in `clerk.alive` beside the keys
+    heart     every ten seconds a line beside the keys (`desk.alarm`)
+
+One log is integrated, signed or published by one task at a time: each log has a lock.
 
 Whatever breaks (the database, the lead, a key) ends the process with one sentence; the supervisor starts it
 again, and it first finds out where the last step ended. A log that does not continue what was signed is
-never signed over: the clerk ends, says both sizes, and ends again until people have looked.
+never signed over: the clerk ends, says both sizes, and ends again until people have looked. Until then its
+alarm stands beside the keys and on the page of the log, and everything is recorded as before.
 """
 
 import asyncio
@@ -27,23 +32,28 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from audit import log as logs
-from audit import sign
+from audit import publish, sign
 from audit.keybox import BoxRefused, open_box
+from audit.publish import NotPublished, slot_of
 from audit.sign import CannotSign, Signer
 from audit.text import Malformed
 from audit.tile import MissingTile
 from custody import reading
 from custody.ledger import Ledger, forget_proposals
+from desk import alarm
+from desk.alarm import HEART_EVERY
+from desk.anchoring import Anchoring
 from desk.database import libpq
 from desk.keys import LOGS, FileMasters, publish_keys, signing_keys
 from desk.session import forget_ended
 from desk.settings import CannotStart, Settings
+from desk.succession import open_log
 from retention.check import newest_slot, run_slot
 
 LOOK: Final = 0.1  # seconds between two looks at the queue of events
 REST: Final = 0.15  # seconds between two signatures at least: they are kept forever
 READS_EVERY: Final = 60.0
-HEART_EVERY: Final = 10.0
+PUBLISH_LOOK: Final = 1.0  # between two looks at whether a slot has begun
 LEAD_EVERY: Final = 0.25  # seconds between two attempts of a waiting clerk
 STOP_WITHIN: Final = 10.0  # seconds for the turns under way to end
 
@@ -56,14 +66,26 @@ def run(settings: Settings) -> None:
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     try:
         asyncio.run(_run(settings))
-    except CannotSign as refused:
-        raise CannotStart(f"NOTHING IS SIGNED ANY MORE. {refused}") from refused
-    except MissingTile as damaged:
-        raise CannotStart(f"NOTHING IS SIGNED ANY MORE. The stored log is damaged: {damaged}.") from damaged
-    except (BoxRefused, Malformed) as refused:
-        raise CannotStart(f"The signing keys in {settings.keys} cannot be used: {refused}") from refused
     except (DBAPIError, psycopg.Error) as error:
         raise CannotStart(f"The clerk lost the database ({_first_line(error)}).") from error
+    except (CannotSign, CannotStart, NotPublished, MissingTile, BoxRefused, Malformed, OSError) as refused:
+        words = _unsigned(refused, settings)
+        alarm.raise_alarm(settings.keys, words)
+        raise CannotStart(words) from refused
+
+
+def _unsigned(refused: Exception, settings: Settings) -> str:
+    """Why nothing is signed any more, for people."""
+    match refused:
+        case MissingTile():
+            why = f"The stored log is damaged: {refused}."
+        case BoxRefused() | Malformed():
+            why = f"The signing keys in {settings.keys} cannot be used: {refused}"
+        case OSError():
+            why = f"{refused.filename or settings.keys} cannot be used: {refused.strerror or refused}."
+        case _:
+            why = str(refused)
+    return f"NOTHING IS SIGNED ANY MORE. {why}"
 
 
 @dataclass(kw_only=True)
@@ -74,7 +96,12 @@ class Clerk:
     engine: AsyncEngine
     lead: psycopg.AsyncConnection[Any]
     signers: Mapping[str, Signer]
+    anchoring: Anchoring
     stopping: asyncio.Event
+    locks: Mapping[str, asyncio.Lock] = field(default_factory=lambda: {log: asyncio.Lock() for log in LOGS})
+    """A log is integrated, signed or published by whoever holds its lock."""
+    slots: dict[str, datetime] = field(default_factory=dict)
+    """The slot for which each log is known to be published."""
     sizes: dict[str, int] = field(default_factory=dict)
     last_slot: datetime | None = None
 
@@ -85,17 +112,28 @@ class Clerk:
 
     async def settle(self, log: str) -> None:
         """Integrate all that is pending in a log, then sign it as it stands."""
-        more = True
-        while more:
-            async with self.engine.begin() as transaction:
-                more = (await logs.integrate(transaction, log)).more
-        signed = await self.signers[log].sign(self.engine)
+        async with self.locks[log]:
+            more = True
+            while more:
+                async with self.engine.begin() as transaction:
+                    more = (await logs.integrate(transaction, log)).more
+            signed = await self.signers[log].sign(self.engine)
         if signed is not None:
             self.sizes[log] = signed.size
 
+    async def publish(self, log: str, slot: datetime) -> None:
+        """Publish a log for this slot, unless that was done, and have it cosigned and stamped."""
+        if self.slots.get(log) == slot:
+            return
+        async with self.locks[log]:
+            done = await publish.publish(self.engine, self.signers[log], slot)
+        self.slots[log] = slot
+        if done is not None:
+            self.sizes[log] = done.size
+            self.anchoring.tell(log)
+
     async def keep_events(self) -> None:
         """Settle the log of events whenever something is pending; the look shows the lead held, too."""
-        await self.settle("events")  # what was integrated before a crash and not yet signed
         while not self.stopping.is_set():
             row = await (await self.lead.execute(_PENDING)).fetchone()
             if row is not None and row[0]:
@@ -106,15 +144,22 @@ class Clerk:
 
     async def keep_reads(self) -> None:
         while not self.stopping.is_set():
-            await self.settle("reads")
             await self.pause(READS_EVERY)
+            await self.settle("reads")
+
+    async def keep_public(self) -> None:
+        """Publish both logs as soon as a slot begins, by this host's clock; a missed slot stays missed."""
+        while not self.stopping.is_set():
+            slot = slot_of(datetime.now(UTC), self.settings.slot_minutes)
+            for log in LOGS:
+                await self.publish(log, slot)
+            await self.pause(PUBLISH_LOOK)
 
     async def keep_alive(self) -> None:
         """The heartbeat, for whoever watches the signer's host."""
-        path = self.settings.keys / "clerk.alive"
         while not self.stopping.is_set():
             sizes = " ".join(f"{log} {self.sizes[log]}" for log in LOGS)
-            path.write_text(f"{datetime.now(UTC).isoformat(timespec='seconds')} {sizes}\n", encoding="ascii")
+            alarm.beat(self.settings.keys, sizes, datetime.now(UTC))
             await self.pause(HEART_EVERY)
 
     async def check_terms(self) -> None:
@@ -161,7 +206,12 @@ async def _run(settings: Settings) -> None:
             if lead is not None:
                 with _signers(settings) as signers:
                     clerk = Clerk(
-                        settings=settings, engine=engine, lead=lead, signers=signers, stopping=stopping
+                        settings=settings,
+                        engine=engine,
+                        lead=lead,
+                        signers=signers,
+                        anchoring=Anchoring.of(settings, engine, _say),
+                        stopping=stopping,
                     )
                     await _work(clerk)
     finally:
@@ -169,23 +219,31 @@ async def _run(settings: Settings) -> None:
 
 
 async def _work(clerk: Clerk) -> None:
-    """Find out where the last step ended, then work until told to stop; the first failure ends it all."""
+    """Find out where the last step ended and finish it, then work until told to stop; the first failure ends
+    it all."""
     for log, signer in clerk.signers.items():
         await sign.initialise(clerk.engine, log, signer.box)
         clerk.sizes[log] = (await signer.check(clerk.engine)).size
         publish_keys(clerk.settings.keys, log, signer.box.verifiers)
+        await open_log(clerk.engine, log, signer.box)
+    for log in clerk.signers:
+        await clerk.settle(log)  # what was integrated before a crash and not yet signed, too
+    alarm.end_alarm(clerk.settings.keys)
     _say("the clerk leads; " + ", ".join(f"{log}: {size} leaves signed" for log, size in clerk.sizes.items()))
     scheduler = clerk.schedule()
     tasks = [
-        asyncio.create_task(each) for each in (clerk.keep_events(), clerk.keep_reads(), clerk.keep_alive())
+        asyncio.create_task(each)
+        for each in (clerk.keep_events(), clerk.keep_reads(), clerk.keep_public(), clerk.keep_alive())
     ]
     scheduler.start()
+    clerk.anchoring.start(LOGS)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         clerk.stopping.set()
         await asyncio.wait(tasks, timeout=STOP_WITHIN)
     finally:
         scheduler.shutdown(wait=False)
+        await clerk.anchoring.stop()
         for task in tasks:
             task.cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,9 +5,12 @@
                 └─ custody clerk         (integrator, signer, scheduler)
 
 A child that ends is started again, after a pause that doubles from half a second to half a
-minute; one that never came up at all ends the service with the reason above it in the
-output. PostgreSQL that ends is restarted, the others follow by themselves because their
-connections break. Stopping (Ctrl-C, TERM, HUP) goes in the order web, clerk, PostgreSQL, so
+minute; a web worker that never came up at all ends the service with the reason above it in
+the output. The clerk is tried for as long as it takes: a log that cannot be signed must not
+keep a nurse from recording, and what is recorded meanwhile is signed afterwards. PostgreSQL
+that ends is restarted, the others follow by themselves because their connections break.
+
+Stopping (Ctrl-C, TERM, HUP) goes in the order web, clerk, PostgreSQL, so
 that nobody loses the database under a request.
 
 Each child knows only what it needs: a web worker signs in as custody_service and never
@@ -54,6 +57,8 @@ class Child:
     environment: Mapping[str, str]
     descriptors: Sequence[int] = ()
     """File descriptors the child inherits."""
+    without: str | None = None
+    """What the service does without this child, in a sentence; None: it ends if the child never comes up."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     failures: int = field(default=0, init=False)
     """Ends in a row, each before the child was steady."""
@@ -85,11 +90,12 @@ class Child:
             return
         self.process = None
         self.failures += 1
-        if not self.ever_steady and self.failures >= TRIES:
+        if self.without is None and not self.ever_steady and self.failures >= TRIES:
             raise CannotStart(f"{self.name} ended {TRIES} times before it was up; its own output says why.")
         self.next_start = now + pause(self.failures)
         how = f"signal {-ended}" if ended < 0 else f"exit code {ended}"
-        say(f"{self.name} ended ({how}); it starts again in {pause(self.failures):g} s.")
+        meanwhile = "" if self.without is None else f" {self.without}"
+        say(f"{self.name} ended ({how}); it starts again in {pause(self.failures):g} s.{meanwhile}")
 
     def stop(self, patience: float = PATIENCE) -> None:
         if self.process is None:
@@ -136,7 +142,7 @@ def supervise(
     """Keep `children` and `server` running until `stopping` is set; then stop the children in order.
 
     `when_up` is called once, as soon as `up` says so. Raises CannotStart when PostgreSQL is dead
-    and cannot be restarted, or a child never comes up. The caller stops the server.
+    and cannot be restarted, or a child that is needed never comes up. The caller stops the server.
     """
     told = False
     try:
@@ -274,6 +280,7 @@ def children_of(settings: Settings, listening: int) -> list[Child]:
                 name="The clerk",
                 command=[sys.executable, "-m", "desk.cli", "clerk"],
                 environment=_child_environment(clerk),
+                without="Until then nothing is signed; everything is recorded, and signed afterwards.",
             )
         )
     return made
