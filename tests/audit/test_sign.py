@@ -1,13 +1,9 @@
 """The signer: what it signs, what it refuses, and where it goes on after a crash at any write."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from audit import key as keys
 from audit import log, sign
@@ -19,14 +15,10 @@ from audit.note import Note
 from audit.sign import Signer
 from audit.text import Malformed
 from audit.verify import Earlier, verify
-from tests.audit.whole_log import checkpoints, digests, grow, leaves
+from tests.audit.whole_log import checkpoints, digests, grow
 from tests.conftest import Database, Engines
 
 ORIGIN = "custody.example/events"
-
-
-class PowerCut(OSError):
-    """What a test raises where the machine is imagined to fail."""
 
 
 @pytest.fixture
@@ -246,121 +238,6 @@ async def test_a_stored_checkpoint_that_is_not_the_one_signed_is_noticed(
         )
     with pytest.raises(sign.Inconsistent, match="not the note that was signed"):
         await Signer("events", box).check(engines.clerk)
-
-
-# Every write of a signing step, in order. Lost: it fails before anything happened. Persisted: it happens and
-# the signer is told that it failed.
-WRITES = ["open", "fsync of the note", "rename", "fsync of the folder", "row", "commit", "publication"]
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("outcome", ["lost", "persisted"])
-@pytest.mark.parametrize("write", WRITES)
-async def test_after_a_crash_at_any_write_nothing_is_signed_until_checked_and_the_log_is_whole(
-    engines: Engines,
-    database: Database,
-    signer: Signer,
-    monkeypatch: pytest.MonkeyPatch,
-    write: str,
-    outcome: str,
-) -> None:
-    public = signer.box.verifiers
-    published: set[bytes] = set()
-    await grow(engines.superuser, engines.clerk, digests(3, 300))
-    failing = create_async_engine(database.url("clerk"))
-    with monkeypatch.context() as patch:
-        fail_once(patch, failing, signer, published, write, outcome)
-        with pytest.raises(PowerCut):
-            await signer.sign(failing)
-    await failing.dispose()
-    with pytest.raises(sign.Unchecked):
-        await signer.sign(engines.clerk)
-
-    # The same process goes on after a check; a new process begins with one.
-    assert len(await leaves(engines.auditor)) == 300
-    signer.publish = recorder(published)
-    last = await signer.check(engines.clerk)
-    assert last.size in (3, 300)
-    assert published >= {signer.box.last_note()}
-    sizes = await checkpoints(engines.auditor, public)
-    assert sizes in ([0, 3], [0, 3, 300])
-    assert sizes[-1] == last.size
-
-    await grow(engines.superuser, engines.clerk, digests(300, 310))
-    signed = await signer.sign(engines.clerk)
-    assert signed is not None
-    assert signed.size == 310
-    assert (await checkpoints(engines.auditor, public))[-1] == 310
-    states = {open_checkpoint.size: open_checkpoint for open_checkpoint in opened(published, signer)}
-    assert len(states) == len(published), "one size was published with two notes"
-
-
-def opened(published: set[bytes], signer: Signer) -> list[Checkpoint]:
-    return [open_note(note, signer.box.verifiers) for note in published]
-
-
-def recorder(published: set[bytes]) -> sign.Publish:
-    async def publish(note: bytes) -> None:
-        published.add(note)
-
-    return publish
-
-
-def fail_once(
-    patch: pytest.MonkeyPatch,
-    engine: AsyncEngine,
-    signer: Signer,
-    published: set[bytes],
-    write: str,
-    outcome: str,
-) -> None:
-    """Make one write of the signing step fail, in the operating system's calls or the engine's events."""
-    signer.publish = recorder(published)
-
-    def failing(call: Callable[..., Any], turn: int = 1) -> Callable[..., Any]:
-        turns = 0
-
-        def wrapper(*args: Any, **options: Any) -> Any:
-            nonlocal turns
-            turns += 1
-            if turns == turn and outcome == "lost":
-                raise PowerCut
-            result = call(*args, **options)
-            if turns == turn:
-                raise PowerCut
-            return result
-
-        return wrapper
-
-    def at_row(connection: Connection, cursor: Any, statement: str, *rest: Any) -> None:
-        if statement.startswith("INSERT INTO audit.checkpoint"):
-            raise PowerCut
-
-    def at_commit(connection: Connection) -> None:
-        if outcome == "persisted":
-            connection.connection.dbapi_connection.commit()  # type: ignore[union-attr]
-        raise PowerCut
-
-    async def publication(note: bytes) -> None:
-        if outcome == "persisted":
-            published.add(note)
-        raise PowerCut
-
-    if write == "open":
-        patch.setattr(os, "open", failing(os.open))
-    elif write == "fsync of the note":
-        patch.setattr(os, "fsync", failing(os.fsync))
-    elif write == "rename":
-        patch.setattr(os, "replace", failing(os.replace))
-    elif write == "fsync of the folder":
-        patch.setattr(os, "fsync", failing(os.fsync, turn=2))
-    elif write == "row":
-        moment = "before_cursor_execute" if outcome == "lost" else "after_cursor_execute"
-        event.listen(engine.sync_engine, moment, at_row)
-    elif write == "commit":
-        event.listen(engine.sync_engine, "commit", at_commit)
-    else:
-        signer.publish = publication
 
 
 @pytest.mark.anyio
