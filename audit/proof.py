@@ -111,7 +111,9 @@ class ManyProofs:
 
         Raises `Malformed` for what is no such proof, `InvalidProof` for one that does not show it.
         """
-        head, _, note = data.partition(b"\n\n")
+        head, blank, note = data.partition(b"\n\n")
+        if not blank:
+            raise Malformed("the proof has no blank line before its checkpoint")
         if note != self._note:
             raise InvalidProof("it speaks of another checkpoint")
         lines = head.split(b"\n")

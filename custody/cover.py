@@ -164,7 +164,9 @@ def _more(bundle: Bundle) -> str:
             f"anchors/        {len(bundle.anchors)} earlier or equal checkpoints that others have seen, with"
             f" {lines} cosignatures and {stamps}\n"
             "                time stamps (RFC 3161), and hashes that show that the log only grew since;\n"
-            "                cat signed.txt cosignatures.txt makes a C2SP note\n"
+            "                cat signed.txt cosignatures.txt makes a C2SP note, and\n"
+            "                cat anchors/*/cosignatures.txt | sha256sum prints\n"
+            f"                {sha256(b''.join(each.cosignatures for each in bundle.anchors)).hexdigest()}\n"
         )
     if bundle.keys:
         told += "keys/           what the log itself recorded about its keys, with proofs\n"
