@@ -21,7 +21,7 @@ from rich.table import Table
 from desk import database
 from desk.postgres import DATABASE, SUPERUSER, EmbeddedServer
 
-CONNECTIONS = {"max_connections": "100"}  # else as in production: every commit waits for the disk
+SETTINGS = {"max_connections": "100"}  # else as in production: every commit waits for the disk
 PATIENCE = 60.0
 
 
@@ -68,8 +68,7 @@ class Ground:
         command = [sys.executable, "-m", "desk.cli", "clerk"]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         said: list[str] = []
-        assert process.stderr is not None
-        threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
+        threading.Thread(target=_listen, args=(process, said), daemon=True).start()
         try:
             wait_for(lambda: any("the clerk leads" in line for line in said) or process.poll() is not None)
             if process.poll() is not None:
@@ -103,12 +102,18 @@ def ground() -> Iterator[Ground]:
     """A server, prepared and migrated; gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="custody-bench-"))
     try:
-        with EmbeddedServer(folder / "data", extra=CONNECTIONS) as server:
+        with EmbeddedServer(folder / "data", extra=SETTINGS) as server:
             database.prepare(server.url(SUPERUSER, "postgres"), server.role_passwords, DATABASE)
             database.migrate(server.url("custody_migrator", DATABASE))
             yield Ground(server, folder)
     finally:
         shutil.rmtree(folder)
+
+
+def _listen(process: subprocess.Popen[str], said: list[str]) -> None:
+    assert process.stderr is not None
+    with process.stderr as lines:
+        said.extend(iter(lines.readline, ""))
 
 
 def wait_for(what: Callable[[], object]) -> None:
@@ -122,12 +127,12 @@ def wait_for(what: Callable[[], object]) -> None:
 def show(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], notes: Mapping[str, str]) -> None:
     """Print a table; `notes` say below it what a word in it means."""
     console = Console(width=110)
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number == 0 else "right")
     for row in rows:
         table.add_row(*row)
+    console.print(f"\n{title}", style="bold", highlight=False)
     console.print(table)
     for word, meaning in notes.items():
         console.print(f"{word}: {meaning}", highlight=False)
-    console.print()
