@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import select
@@ -13,7 +14,9 @@ from audit import log, tables, tile
 from audit.key import VerifierKey
 from audit.keybox import create_keys, open_box
 from audit.log import ConsistencyProof, InclusionProof
+from audit.publish import publish
 from audit.sign import Signer, initialise
+from desk.export import export_log
 from tests.audit.whole_log import digests, grow
 from tests.conftest import Database
 
@@ -23,12 +26,17 @@ SIZES = (1, 2, 255, 256, 257, 300, 70_000)
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The log: its keys, every digest by index, the signed note of each of `SIZES`, and the tiles' folder."""
+    """The log: its keys, every digest by index, the signed note of each of `SIZES`.
+
+    `folder` holds the tiles of all these sizes; `exported` is the folder that is made for a static host, of
+    the log as it was published in the end, padded to whole tiles.
+    """
 
     keys: tuple[VerifierKey, ...]
     entries: tuple[bytes, ...]
     notes: dict[int, bytes]
     folder: Path
+    exported: Path
     runner: asyncio.Runner
     engine: AsyncEngine
 
@@ -63,11 +71,13 @@ def published(database: Database, folder: Path) -> Iterator[Published]:
         try:
             notes = runner.run(_sign_each_size(superuser, clerk, folder / "events.key"))
             entries = runner.run(_read(clerk, folder / "tiles"))
+            runner.run(_export(clerk, folder / "events.key", folder / "exported"))
             yield Published(
                 keys=keys,
                 entries=entries,
                 notes=notes,
                 folder=folder / "tiles",
+                exported=folder / "exported",
                 runner=runner,
                 engine=clerk,
             )
@@ -113,3 +123,11 @@ async def _read(clerk: AsyncEngine, folder: Path) -> tuple[bytes, ...]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(tiles[place][: width * 32])
     return tuple(bytes(entry) for entry in entries)
+
+
+async def _export(clerk: AsyncEngine, keys: Path, folder: Path) -> None:
+    with open_box(keys) as box:
+        signer = Signer("events", box)
+        await signer.check(clerk)
+        await publish(clerk, signer, datetime(2026, 5, 2, tzinfo=UTC))
+    await export_log(clerk, "events", folder, lambda done, all_: None)

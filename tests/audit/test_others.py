@@ -319,6 +319,38 @@ def test_go_finds_the_tile_that_was_altered(
     assert go.ask("tiles", folder=str(folder), **asked).refused
 
 
+def entry_in(folder: Path, index: int) -> bytes:
+    """An entry out of its bundle, as C2SP tlog-tiles writes it: each after its length in two bytes."""
+    data = (folder / f"tile/entries/{index // 256:03}").read_bytes()
+    bundle = []
+    while data:
+        length = int.from_bytes(data[:2], "big")
+        bundle.append(data[2 : 2 + length])
+        data = data[2 + length :]
+    return bundle[index % 256]
+
+
+@settings(max_examples=30)
+@given(index=st.integers(0, LAST - 1), old=st.integers(1, LAST))
+def test_in_the_folder_that_we_export_go_and_rust_find_the_whole_log(
+    shown: Published, go: Go, index: int, old: int
+) -> None:
+    note = (shown.exported / "checkpoint").read_text()
+    said = go.ask("note", note=note, keys=[shown.keys[0].written()])
+    assert said.refused is None
+    assert said.size > LAST
+    assert said.size % 256 == 0
+    entry = entry_in(shown.exported, index)
+    assert entry == shown.entries[index]
+    asked = {"size": said.size, "root": said.root, "index": index, "entry": entry, "old": old}
+    growth = go.ask("tiles", folder=str(shown.exported), **asked)
+    assert growth.refused is None
+    assert growth.root == shown.consistency(old, LAST).old_root
+    path = list(growth.path)
+    rust.verify_consistency(old, said.size, path, growth.root, said.root)
+    assert go.ask("tiles", folder=str(shown.exported), **{**asked, "entry": flipped(entry, old)}).refused
+
+
 # --- Rust: metamorphic-log -------------------------------------------------------------------
 
 
