@@ -48,6 +48,7 @@ step = Table(
     Column("holds", SmallInteger, nullable=False),
     Column("people", SmallInteger, nullable=False),
     Column("needs", ARRAY(Text), nullable=False),
+    Column("may", ARRAY(Text), nullable=False),
     Column("writers", ARRAY(Text), nullable=False),
 )
 

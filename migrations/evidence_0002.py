@@ -122,6 +122,7 @@ def _step() -> None:
         sa.Column("holds", sa.SmallInteger(), nullable=False),
         sa.Column("people", sa.SmallInteger(), nullable=False),
         sa.Column("needs", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("may", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("writers", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.PrimaryKeyConstraint("type"),
         schema="custody",

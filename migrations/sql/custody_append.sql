@@ -409,6 +409,14 @@ BEGIN
            OR at < custody.clock() - interval '5 minutes' AND at IS DISTINCT FROM h.recorded_at THEN
             RAISE EXCEPTION 'this event does not follow its trail' USING ERRCODE = 'CU003';
         END IF;
+        -- What a step does not state cannot ride along with it: a term, say, on the check of a seal.
+        IF EXISTS (
+            SELECT FROM jsonb_object_keys(v) f
+            WHERE f <> ALL (s.needs || s.may || ARRAY[
+                'format', 'type', 'subject', 'number', 'previous', 'recorded_at', 'who', 'salt'])
+        ) THEN
+            RAISE EXCEPTION 'this event states what its step does not' USING ERRCODE = 'CU003';
+        END IF;
         kit_ := CASE WHEN trail_ IN ('custody', 'choices') THEN split_part(v ->> 'subject', ':', 2) END;
         digest_ := sha256(e);
         INSERT INTO custody.event (digest, subject, number, trail, kit, type, recorded_at, bytes,

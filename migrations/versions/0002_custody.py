@@ -119,6 +119,7 @@ def _load_protocol() -> None:
                 "people": each.people,
                 "writers": sorted(each.writers),
                 "needs": sorted(each.needs),
+                "may": sorted(each.may),
             }
             for name, each in STEPS.items()
         ],

@@ -1,4 +1,4 @@
-"""What leaves the house: padding, publications, cosignatures of witnesses, time stamps; steps that are new.
+"""What leaves the house: padding, publications, cosignatures of witnesses, time stamps.
 
 | table | clerk | service, auditor |
 |---|---|---|
@@ -11,10 +11,6 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import insert
-
-from custody.protocol import STEPS
-from custody.tables import step
 
 revision: str = "0005_publication"
 down_revision: str | None = "0004_desk"
@@ -32,7 +28,6 @@ def upgrade() -> None:
     _publication()
     _cosignature()
     _stamp()
-    _load_new_steps()
     for table in TABLES:
         for trigger, moment, extent in (
             (f"{table}_no_change", "BEFORE UPDATE OR DELETE", "FOR EACH ROW"),
@@ -45,26 +40,6 @@ def upgrade() -> None:
             op.execute(f"ALTER TABLE audit.{table} ENABLE ALWAYS TRIGGER {trigger}")
         op.execute(f"GRANT SELECT ON audit.{table} TO custody_service, custody_auditor")
         op.execute(f"GRANT SELECT, INSERT ON audit.{table} TO custody_clerk")
-
-
-def _load_new_steps() -> None:
-    """The steps that the protocol has got since `0002_custody`; those that are there stay as they are."""
-    rows = [
-        {
-            "type": name,
-            "trail": each.trail.value,
-            "custody": {k.value: v.value for k, v in each.custody.items()},
-            "legal": {k.value: v.value for k, v in each.legal.items()},
-            "retention": {k.value: v.value for k, v in each.retention.items()},
-            "packs": each.packs,
-            "holds": each.holds,
-            "people": each.people,
-            "writers": sorted(each.writers),
-            "needs": sorted(each.needs),
-        }
-        for name, each in STEPS.items()
-    ]
-    op.execute(insert(step).values(rows).on_conflict_do_nothing())
 
 
 def _now(name: str) -> "sa.Column[object]":

@@ -232,7 +232,7 @@ def test_every_field_a_step_states_is_a_field_of_an_event_and_every_change_is_a_
 def test_postgresql_holds_the_same_table(production_database: Database) -> None:
     with production_database.connect("service") as connection:
         rows = connection.execute(
-            "SELECT type, trail, custody, legal, retention, packs, holds, people, needs, writers"
+            "SELECT type, trail, custody, legal, retention, packs, holds, people, needs, may, writers"
             " FROM custody.step"
         ).fetchall()
     told = {
@@ -245,6 +245,7 @@ def test_postgresql_holds_the_same_table(production_database: Database) -> None:
             s.holds,
             s.people,
             sorted(s.needs),
+            sorted(s.may),
             sorted(s.writers),
         )
         for name, s in STEPS.items()

@@ -12,6 +12,7 @@ import pytest
 from custody.event import Event, Fact
 from custody.kit import to_document
 from custody.people import CLOCK, Actor, Function
+from custody.protocol import STEPS
 from custody.trail import after
 from desk.postgres import EmbeddedServer
 from tests.custody.byhand import ByHand, refused
@@ -406,6 +407,17 @@ def test_one_person_never_brings_the_end_of_a_term_forward(
     event = byhand.event(chosen(kit.number, type_, NURSE, **fields))
     with refused(PROTOCOL):
         byhand.append(NURSE, [event], documents={kit.number: {**document, "term": sooner}})
+
+
+def test_a_term_does_not_ride_along_with_a_step_that_states_none(byhand: ByHand, evidence: Evidence) -> None:
+    kit = evidence.unreported
+    early = {"start": "2020-01-01", "end": "2020-01-01", "notice_on": "2020-01-01"}
+    early["over_at"] = "2020-01-01T23:00:00.000000Z"
+    for fact in (checked(kit), chosen(kit, "notice.due", CLOCK)):
+        event, document = follow(byhand, kit, fact, term=early)
+        document[kit]["term"] = early
+        with refused(BYTES):
+            byhand.append(NURSE if fact.who.get("person") else CLOCK, [event], documents=document)
 
 
 def test_a_request_is_answered_by_the_centre_it_names_and_once(byhand: ByHand, evidence: Evidence) -> None:
