@@ -216,8 +216,31 @@ class Openly:
     def __init__(self, why: str) -> None:
         self.why = why
 
-    async def __call__(self) -> None:
+    async def __call__(self, request: Request) -> Signed | None:
         return None
+
+
+class OpenlyWithMore(Openly):
+    """Open to everybody; who is signed in, and in whose function the action is, is shown more."""
+
+    def __init__(self, why: str, action: str) -> None:
+        super().__init__(why)
+        if action not in PERMISSIONS:
+            raise ValueError(f"{action} is not an action of custody.permission")
+        self.action = action
+
+    async def __call__(self, request: Request) -> Signed | None:
+        """Who is to be shown more; None for everybody else. A token that is refused is still refused."""
+        token = "authorization" in request.headers
+        if not token and sessions.cookie_name(https=over_https(request)) not in request.cookies:
+            return None
+        try:
+            found = await signed(request)
+        except NotSignedIn:
+            if token:
+                raise
+            return None  # a session that has ended
+        return found if found.actor.function in PERMISSIONS[self.action] else None
 
 
 def acting(action: str) -> Acting:
@@ -232,6 +255,11 @@ def signed_in() -> Acting:
 
 def openly(why: str) -> Openly:
     return Openly(why)
+
+
+def openly_with_more(why: str, action: str) -> OpenlyWithMore:
+    """`Depends(openly_with_more("…", "log.read"))` answers `Signed` for whom the action is, else None."""
+    return OpenlyWithMore(why, action)
 
 
 def declared(route: Any) -> list[Acting | Openly]:

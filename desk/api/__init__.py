@@ -12,6 +12,7 @@ router = APIRouter()
 for _each in (commands, kits, labels, log, people):
     router.include_router(_each.router, prefix="/api")
 router.include_router(sign_in.router)
+router.include_router(log.resources)
 
 demo_router = APIRouter()
 demo_router.include_router(sign_in.demo_router)

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from desk.edge import FUNCTION_HEADER, KEY_HEADER, Acting, declared
+from desk.edge import FUNCTION_HEADER, KEY_HEADER, Acting, OpenlyWithMore, declared
 from desk.problems import MEDIA_TYPE
 
 Answer = type[Any] | str | None
@@ -132,8 +132,10 @@ def _tidy(path: dict[str, Any], route: RouteContext) -> None:
         operation = path[method.lower()]
         operation["responses"] = described
         operation["operationId"] = route.name
-        if any(isinstance(each, Acting) for each in declared(route)):
-            operation["security"] = [{"token": []}]
+        said = declared(route)
+        if any(isinstance(each, Acting | OpenlyWithMore) for each in said):
+            needed = [] if any(isinstance(each, Acting) for each in said) else [dict[str, Any]()]
+            operation["security"] = [*needed, {"token": []}]
             operation.setdefault("parameters", []).append(_FUNCTION)
 
 
