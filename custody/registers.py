@@ -157,6 +157,7 @@ def _protocol(made: Registers) -> None:
             people=step.people,
             writers=sorted(step.writers),
             needs=sorted(step.needs),
+            may=sorted(step.may),
         )
 
 
