@@ -107,10 +107,11 @@ class Archive:
             raise NotAnArchive(f"{name[:60]!r} is no plain file of a bundle")
         if method not in (STORED, DEFLATED):
             raise NotAnArchive(f"{name[:60]!r} is packed in a way that a bundle is not")
-        begin = offset + _LOCAL.size + length_ + extra_
+        named = offset + _LOCAL.size
+        begin = named + length_ + extra_
         if (
             (mark, first) != (b"PK\x01\x02", b"PK\x03\x04")
-            or (flags, method, raw) != (flags_, method_, data[offset + _LOCAL.size :][:length_])
+            or (flags, method, raw) != (flags_, method_, data[named : named + length_])
             or begin + packed > start
         ):
             raise NotAnArchive(f"the archive is damaged: {name[:60]!r} is not where its directory says")

@@ -11,13 +11,12 @@ there.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import date
 from functools import cache
 from typing import Any, Final
 
 from custody.event import Event
-from custody.kit import Kit, Package
+from custody.kit import Kit, Package, changed
 from custody.protocol import CHOICES_STEPS, CUSTODY_STEPS, Legal, Retention, Step, Trail
 from custody.trail import NotAStep, after
 
@@ -112,7 +111,9 @@ class CourtCopy:
         """The kit as it was before the event, as far as this trail can tell."""
         legal, retention = pair
         if self.trail is Trail.CUSTODY:
-            return None if self.kit is None else replace(self.kit, legal=legal, retention=retention)
+            if self.kit is None or (self.kit.legal, self.kit.retention) == pair:
+                return self.kit
+            return changed(self.kit, legal=legal, retention=retention)
         kit = self.kit or Kit(
             number=event.subject.split(":")[1],
             centre="",
@@ -121,4 +122,4 @@ class CourtCopy:
         )
         named = {int(entry["package"]) for entry in event.get("packages", ())} - kit.packages.keys()
         unseen = {number: Package(package=number, kind="", storage="") for number in named}
-        return replace(kit, legal=legal, retention=retention, packages={**kit.packages, **unseen})
+        return changed(kit, legal=legal, retention=retention, packages={**kit.packages, **unseen})

@@ -6,7 +6,6 @@ of the protocol; the rest of the change stands in one small function for each ty
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from custody.kit import (
     Place,
     Policy,
     Term,
+    changed,
 )
 from custody.protocol import STEPS, Legal, Step, Trail
 
@@ -90,8 +90,8 @@ def _advance(kit: Kit, step: Step, event: Event) -> Kit:
             package = packages[number]
             if package.state not in step.custody:
                 raise NotAStep("custody", package.state, number)
-            packages[number] = replace(package, state=step.custody[package.state])
-    return replace(kit, legal=legal, retention=retention, packages=packages)
+            packages[number] = changed(package, state=step.custody[package.state])
+    return changed(kit, legal=legal, retention=retention, packages=packages)
 
 
 def _change(kit: Kit, event: Event, **change: Any) -> Kit:
@@ -100,8 +100,8 @@ def _change(kit: Kit, event: Event, **change: Any) -> Kit:
     for entry in event.get("packages", ()):
         old = packages[entry["package"]]
         new = {k: v(entry) if callable(v) else v for k, v in change.items()}
-        packages[old.package] = replace(old, **new)
-    return replace(kit, packages=packages)
+        packages[old.package] = changed(old, **new)
+    return changed(kit, packages=packages)
 
 
 def _packed(kit: Kit, event: Event) -> Kit:
@@ -109,7 +109,7 @@ def _packed(kit: Kit, event: Event) -> Kit:
     for each in event.get("items", ()):
         old = items.get(each["item"])
         if old is not None:
-            items[old.item] = replace(old, package=each["package"])
+            items[old.item] = changed(old, package=each["package"])
             continue
         until = each.get("usable_until")
         items[each["item"]] = Item(
@@ -118,7 +118,7 @@ def _packed(kit: Kit, event: Event) -> Kit:
             package=each["package"],
             usable_until=date.fromisoformat(until) if until else None,
         )
-    return replace(kit, items=items)
+    return changed(kit, items=items)
 
 
 def _sealed(kit: Kit, event: Event) -> Kit:
@@ -141,8 +141,8 @@ def _checked(kit: Kit, event: Event) -> Kit:
     for entry in event.get("packages"):
         old = packages[entry["package"]]
         if old.sealed_by != event.who.get("person"):
-            packages[old.package] = replace(old, seal_checked=True)
-    return replace(kit, packages=packages)
+            packages[old.package] = changed(old, seal_checked=True)
+    return changed(kit, packages=packages)
 
 
 def _in_hand(kit: Kit, event: Event) -> Kit:
@@ -170,7 +170,7 @@ def _offered(kit: Kit, event: Event) -> Kit:
         offered_at=event.recorded_at,
         due_at=read_moment(event.get("due_at")),
     )
-    kit = replace(kit, handovers={**kit.handovers, offer.id: offer})
+    kit = changed(kit, handovers={**kit.handovers, offer.id: offer})
     return _change(
         kit, event, handover=offer.id, place=None, holder=holder(event.who), since=event.recorded_at
     )
@@ -179,8 +179,8 @@ def _offered(kit: Kit, event: Event) -> Kit:
 def _carried(kit: Kit, event: Event) -> Kit:
     """The courier is named on the way; the giver answers for the packages until somebody accepts."""
     offer = _way(kit, event)
-    carried = replace(offer, carrier=counterpart(event.get("carrier")))
-    return replace(kit, handovers={**kit.handovers, offer.id: carried})
+    carried = changed(offer, carrier=counterpart(event.get("carrier")))
+    return changed(kit, handovers={**kit.handovers, offer.id: carried})
 
 
 def _way(kit: Kit, event: Event) -> Handover:
@@ -201,8 +201,8 @@ def _off_the_way(kit: Kit, event: Event) -> Kit:
     for offer in kit.handovers.values():
         rest = tuple(p for p in offer.packages if p not in gone)
         if rest:
-            left[offer.id] = replace(offer, packages=rest)
-    return replace(kit, handovers=left)
+            left[offer.id] = changed(offer, packages=rest)
+    return changed(kit, handovers=left)
 
 
 def _accepted(kit: Kit, event: Event) -> Kit:
@@ -242,8 +242,8 @@ def _found(kit: Kit, event: Event) -> Kit:
     packages = dict(kit.packages)
     for number in _numbers(event, "packages", "package"):
         package = packages[number]
-        packages[number] = replace(package, seal_broken=package.seal_broken or package.seal is None)
-    return replace(kit, packages=packages)
+        packages[number] = changed(package, seal_broken=package.seal_broken or package.seal is None)
+    return changed(kit, packages=packages)
 
 
 def _found_elsewhere(kit: Kit, event: Event) -> Kit:
@@ -252,7 +252,7 @@ def _found_elsewhere(kit: Kit, event: Event) -> Kit:
 
 def _labels(kit: Kit, event: Event) -> Kit:
     parts = {each["code"].split("-")[1]: each["serial"] for each in event.get("labels")}
-    return replace(kit, labels={**kit.labels, **parts})
+    return changed(kit, labels={**kit.labels, **parts})
 
 
 def _missing(kit: Kit, event: Event) -> Kit:
@@ -266,13 +266,13 @@ def _item_back(kit: Kit, event: Event) -> Kit:
 def _item_state(kit: Kit, event: Event, *, missing: bool) -> Kit:
     items = dict(kit.items)
     for each in event.get("items"):
-        items[each["item"]] = replace(items[each["item"]], missing=missing)
-    return replace(kit, items=items)
+        items[each["item"]] = changed(items[each["item"]], missing=missing)
+    return changed(kit, items=items)
 
 
 def _order(kit: Kit, event: Event) -> Kit:
     order = event.get("order")
-    return replace(
+    return changed(
         kit,
         order=Order(
             digest=order["digest"],
@@ -287,39 +287,39 @@ def _order_confirmed(kit: Kit, event: Event) -> Kit:
     """Who entered the order and who confirms it are the two people. Raises NotAStep."""
     if kit.order is None or all(w.get("person") != kit.order.entered_by for w in event.get("with", ())):
         raise NotAStep("legal", kit.legal)
-    return replace(kit, order=replace(kit.order, confirmed=True))
+    return changed(kit, order=changed(kit.order, confirmed=True))
 
 
 def _matched(kit: Kit, event: Event) -> Kit:
     by = tuple(p for p in (event.who.get("person"), *(w.get("person") for w in event.get("with", ()))) if p)
-    return replace(kit, matches=(*kit.matches, Match(request=event.get("request"), by=by)))
+    return changed(kit, matches=(*kit.matches, Match(request=event.get("request"), by=by)))
 
 
 def _linked(kit: Kit, event: Event) -> Kit:
-    return replace(
+    return changed(
         kit, link=Link(**event.get("link")), linked_at=event.recorded_at, disposal=None, destruction=None
     )
 
 
 def _moved(kit: Kit, event: Event) -> Kit:
-    return replace(kit, link=Link(**event.get("link")))
+    return changed(kit, link=Link(**event.get("link")))
 
 
 def _unlinked(kit: Kit, event: Event) -> Kit:
     """The match falls with the link: kit and person are confirmed again before another link."""
-    return replace(kit, link=None, linked_at=None, matches=())
+    return changed(kit, link=None, linked_at=None, matches=())
 
 
 def _unlinked_wholly(kit: Kit, event: Event) -> Kit:
-    return replace(_unlinked(kit, event), reported_at=None, order=None)
+    return changed(_unlinked(kit, event), reported_at=None, order=None)
 
 
 def _released(kit: Kit, event: Event) -> Kit:
-    return replace(kit, released_at=kit.released_at or event.recorded_at)
+    return changed(kit, released_at=kit.released_at or event.recorded_at)
 
 
 def _agreed(kit: Kit, event: Event) -> Kit:
-    return replace(
+    return changed(
         kit,
         decided_by=event.get("decided_by"),
         language=event.get("language"),
@@ -346,7 +346,7 @@ def _term(kit: Kit, event: Event) -> Kit:
     _check_term(kit, event)
     term = event.get("term")
     policy = event.get("policy")
-    return replace(
+    return changed(
         kit,
         age_class=event.get("age_class", kit.age_class),
         policy=Policy(**policy) if policy else kit.policy,
@@ -362,21 +362,21 @@ def _term(kit: Kit, event: Event) -> Kit:
 
 
 def _declared(kit: Kit, event: Event) -> Kit:
-    return replace(kit, reported_at=event.recorded_at, disposal=None, destruction=None)
+    return changed(kit, reported_at=event.recorded_at, disposal=None, destruction=None)
 
 
 def _withdrawn(kit: Kit, event: Event) -> Kit:
-    return replace(_term(kit, event), reported_at=None, matches=())
+    return changed(_term(kit, event), reported_at=None, matches=())
 
 
 def _extended(kit: Kit, event: Event) -> Kit:
-    return replace(_term(kit, event), destruction=None)
+    return changed(_term(kit, event), destruction=None)
 
 
 def _age_corrected(kit: Kit, event: Event) -> Kit:
     """No early destruction before majority: a request made under the wrong age class falls."""
     kit = _term(kit, event)
-    return kit if kit.age_class == "adult" else replace(kit, destruction=None)
+    return kit if kit.age_class == "adult" else changed(kit, destruction=None)
 
 
 def _held(kit: Kit, event: Event) -> Kit:
@@ -391,7 +391,7 @@ def _held(kit: Kit, event: Event) -> Kit:
         placed_at=event.recorded_at,
         review_on=date.fromisoformat(review) if review else None,
     )
-    return replace(kit, holds={**kit.holds, placed.id: placed}, disposal=None)
+    return changed(kit, holds={**kit.holds, placed.id: placed}, disposal=None)
 
 
 def _hold_lifted(kit: Kit, event: Event) -> Kit:
@@ -401,15 +401,15 @@ def _hold_lifted(kit: Kit, event: Event) -> Kit:
         raise NotAStep("hold", "unknown")
     revoked = hold["ground"] == "order" and kit.legal is Legal.UNREPORTED
     holds = {k: v for k, v in kit.holds.items() if k != hold["id"]}
-    return replace(kit, holds=holds, order=None if revoked else kit.order)
+    return changed(kit, holds=holds, order=None if revoked else kit.order)
 
 
 def _cooled_off(kit: Kit, event: Event) -> Kit:
-    return replace(_term(kit, event), destruction=None)
+    return changed(_term(kit, event), destruction=None)
 
 
 def _proposed(kit: Kit, event: Event) -> Kit:
-    return replace(
+    return changed(
         kit,
         disposal=Disposal(
             proposed_by=event.who.get("person"),
@@ -422,9 +422,9 @@ def _proposed(kit: Kit, event: Event) -> Kit:
 def _approved(kit: Kit, event: Event) -> Kit:
     if kit.disposal is None or kit.disposal.proposed_by == event.who.get("person"):
         raise NotAStep("retention", kit.retention)
-    return replace(
+    return changed(
         kit,
-        disposal=replace(kit.disposal, approved_by=event.who.get("person"), approved_at=event.recorded_at),
+        disposal=changed(kit.disposal, approved_by=event.who.get("person"), approved_at=event.recorded_at),
     )
 
 
@@ -464,14 +464,14 @@ APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "kit.linked_by_order": _linked,
     "link.moved": _moved,
     "link.in_error": _unlinked,
-    "order_link.in_error": lambda kit, event: replace(_unlinked(kit, event), order=None),
+    "order_link.in_error": lambda kit, event: changed(_unlinked(kit, event), order=None),
     "link.ended": _unlinked_wholly,
     "kit.released": _released,
-    "release.in_error": lambda kit, event: replace(kit, released_at=None),
+    "release.in_error": lambda kit, event: changed(kit, released_at=None),
     "agreement.recorded": _agreed,
-    "card.issued": lambda kit, event: replace(kit, card=event.get("card")),
-    "card.stopped": lambda kit, event: replace(kit, card="stopped"),
-    "victim.asked": lambda kit, event: replace(kit, asked=(*kit.asked, event.get("how"))),
+    "card.issued": lambda kit, event: changed(kit, card=event.get("card")),
+    "card.stopped": lambda kit, event: changed(kit, card="stopped"),
+    "victim.asked": lambda kit, event: changed(kit, asked=(*kit.asked, event.get("how"))),
     "term.agreed": _term,
     "term.restarted": _term,
     "term.corrected": _age_corrected,
@@ -480,24 +480,24 @@ APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "report.withdrawn": _withdrawn,
     "hold.placed": _held,
     "hold.lifted": _hold_lifted,
-    "notice.due": lambda kit, event: replace(kit, notice_due_at=event.recorded_at),
-    "destruction.requested": lambda kit, event: replace(
+    "notice.due": lambda kit, event: changed(kit, notice_due_at=event.recorded_at),
+    "destruction.requested": lambda kit, event: changed(
         kit, destruction=Destruction(asked_at=event.recorded_at)
     ),
-    "destruction.confirmed": lambda kit, event: replace(
+    "destruction.confirmed": lambda kit, event: changed(
         kit,
         destruction=Destruction(
             asked_at=kit.destruction.asked_at if kit.destruction else event.recorded_at,
             until=read_moment(event.get("until")),
         ),
     ),
-    "destruction.taken_back": lambda kit, event: replace(kit, destruction=None, disposal=None),
+    "destruction.taken_back": lambda kit, event: changed(kit, destruction=None, disposal=None),
     "destruction.cooled_off": _cooled_off,
     "disposal.proposed": _proposed,
     "disposal.approved": _approved,
-    "disposal.withdrawn": lambda kit, event: replace(kit, disposal=None),
-    "disposal.carried_out": lambda kit, event: replace(kit, disposed_at=event.recorded_at),
-    "key.destroyed": lambda kit, event: replace(kit, key_destroyed_at=event.recorded_at),
+    "disposal.withdrawn": lambda kit, event: changed(kit, disposal=None),
+    "disposal.carried_out": lambda kit, event: changed(kit, disposed_at=event.recorded_at),
+    "key.destroyed": lambda kit, event: changed(kit, key_destroyed_at=event.recorded_at),
 }
 
 
@@ -536,10 +536,10 @@ def after(kit: Kit | None, event: Event) -> Kit:
             number=event.number,
             trail=step.trail,
         )
-        kit = replace(kit, findings=(*kit.findings, found))
+        kit = changed(kit, findings=(*kit.findings, found))
     if step.trail is Trail.CUSTODY:
-        return replace(kit, custody_head=head_after(event))
-    return replace(kit, choices_head=head_after(event))
+        return changed(kit, custody_head=head_after(event))
+    return changed(kit, choices_head=head_after(event))
 
 
 def replay(events: Iterable[Event]) -> Kit:
