@@ -121,6 +121,7 @@ class CheckSeal:
 class Open:
     packages: tuple[PackageRef, ...]
     reason: str
+    paper: Paper | None = None
 
 
 @command
@@ -128,6 +129,7 @@ class Reseal:
     """``seal`` of each package is the new seal."""
 
     packages: tuple[PackageRef, ...]
+    paper: Paper | None = None
 
 
 @command
@@ -141,6 +143,7 @@ class Store:
 class Take:
     packages: tuple[PackageRef, ...]
     reason: str
+    paper: Paper | None = None
 
 
 @command
@@ -187,6 +190,7 @@ class RecordAcceptance:
     receiver: str
     receiver_organisation: str
     signature: str
+    paper: Paper | None = None
 
 
 @command
@@ -282,6 +286,7 @@ class Deposit:
 class DeclareReport:
     kit: str
     how: Literal["in_person", "by_phone", "in_writing", "by_card"]
+    paper: Paper | None = None
 
 
 @command
@@ -379,6 +384,7 @@ class WishWithdrawal:
 class ExtendTerm:
     kit: str
     how: Literal["in_person", "by_phone", "in_writing", "by_card"]
+    paper: Paper | None = None
 
 
 @command
@@ -394,6 +400,7 @@ class PlaceHold:
     ground: Literal["centre", "suspected_pressure", "death", "incapacity", "magistrate", "safety"]
     reason: str
     review_on: date | None = None
+    paper: Paper | None = None
 
 
 @command

@@ -39,7 +39,7 @@ from custody.people import Actor
 from custody.permission import knows, permit
 from custody.protocol import Custody
 from custody.refusal import NeedsSecond, NoSuchPackage, NotSeen, Refused
-from custody.registering import occurred, paper_fields, refuse_used_seals
+from custody.registering import entered, occurred, paper_fields, refuse_used_seals
 
 Entry = Callable[[Kit, Package, PackageRef], Mapping[str, Any]]
 
@@ -160,7 +160,8 @@ def open_(seen: Seen, order: Open, actor: Actor) -> Decided:
         facts += findings
         if right:
             entries = [{"package": p.package, **({"seal_before": p.seal} if p.seal else {})} for p in right]
-            facts.append(fact(kit, "package.opened", actor, entries, reason=order.reason))
+            paper = entered(order.paper, actor)
+            facts.append(fact(kit, "package.opened", actor, entries, reason=order.reason, **paper))
     return Decided(facts=tuple(facts))
 
 
@@ -176,7 +177,7 @@ def reseal(seen: Seen, order: Reseal, actor: Actor) -> Decided:
             {"package": p.package, **({"seal_before": p.seal} if p.seal else {}), "seal": r.seal}
             for p, r in pairs
         ]
-        facts.append(fact(kit, "package.resealed", actor, entries))
+        facts.append(fact(kit, "package.resealed", actor, entries, **entered(order.paper, actor)))
     return Decided(facts=tuple(facts))
 
 
@@ -234,7 +235,8 @@ def take(seen: Seen, order: Take, actor: Actor) -> Decided:
         facts += findings
         if right:
             entries = [{"package": p.package} for p in right]
-            facts.append(fact(kit, "package.taken", actor, entries, reason=order.reason))
+            paper = entered(order.paper, actor)
+            facts.append(fact(kit, "package.taken", actor, entries, reason=order.reason, **paper))
     return Decided(facts=tuple(facts))
 
 

@@ -27,7 +27,7 @@ from custody.kit import Handover, Holder, Kit, Package
 from custody.people import Actor, Function, OrganisationKind
 from custody.protocol import Custody, Legal
 from custody.refusal import Refused
-from custody.registering import occurred, paper_fields
+from custody.registering import entered, occurred, paper_fields
 
 LONGEST_WAY: Final = timedelta(days=14)
 JUSTICE: Final = frozenset({OrganisationKind.POLICE, OrganisationKind.PROSECUTOR, OrganisationKind.REGISTRY})
@@ -231,6 +231,7 @@ def record_acceptance(seen: Seen, order: RecordAcceptance, giver: Actor) -> Deci
                     handover=open_.id,
                     counterpart={"name": order.receiver, "organisation_name": order.receiver_organisation},
                     documents=[{"kind": "signature", "digest": order.signature}],
+                    **entered(order.paper, giver),
                 )
             )
             if kit.link is not None and open_.receiver.organisation == kit.link.zone:

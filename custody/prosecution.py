@@ -29,7 +29,7 @@ from custody.people import Actor, OrganisationKind
 from custody.permission import permit
 from custody.protocol import Legal
 from custody.refusal import NotSeen, Refused
-from custody.registering import policy_fields, term_fields
+from custody.registering import entered, policy_fields, term_fields
 
 EARLIEST_DAY: Final = timedelta(hours=14)
 """How far the calendar of any place on earth is ahead of UTC: a date later than that is still to come."""
@@ -37,7 +37,14 @@ EARLIEST_DAY: Final = timedelta(hours=14)
 
 def choice(kit: Kit, type_: str, actor: Actor, **fields: Any) -> Fact:
     """A fact of the choices trail."""
-    return Fact(type=type_, subject=f"choices:{kit.number}", who=actor.who(), fields=fields)
+    occurred_at = fields.pop("occurred_at", None)
+    return Fact(
+        type=type_,
+        subject=f"choices:{kit.number}",
+        who=actor.who(),
+        occurred_at=occurred_at,
+        fields=fields,
+    )
 
 
 def _signed(second: Actor | None) -> dict[str, Any]:
@@ -47,7 +54,8 @@ def _signed(second: Actor | None) -> dict[str, Any]:
 def declare(kit: Kit, order: DeclareReport, actor: Actor) -> Decided:
     """The victim decides to report. From now on no term runs and nothing can be destroyed."""
     permit("report.declare", actor, kit)
-    return Decided(facts=(choice(kit, "report.declared", actor, how=order.how),))
+    declared = choice(kit, "report.declared", actor, how=order.how, **entered(order.paper, actor))
+    return Decided(facts=(declared,))
 
 
 def withdraw(

@@ -33,6 +33,18 @@ def occurred(paper: Paper | None, at: datetime) -> datetime | None:
     return paper.occurred_at
 
 
+def entered(paper: Paper | None, actor: Actor) -> dict[str, Any]:
+    """What a fact states that is entered from paper, ``occurred_at`` among it. Raises Refused.
+
+    The victim's page records what the victim decides now; a paper record is entered by staff.
+    """
+    if paper is None:
+        return {}
+    if actor.function is Function.VICTIM:
+        raise Refused("A paper record is entered by the staff of the centre.", field="paper")
+    return {"occurred_at": paper.occurred_at, **paper_fields(paper)}
+
+
 def term_fields(term: Term) -> dict[str, str]:
     return {
         "start": term.start.isoformat(),

@@ -49,7 +49,7 @@ from custody.permission import permit
 from custody.prosecution import choice
 from custody.protocol import Legal, Retention
 from custody.refusal import Refused
-from custody.registering import policy_fields, term_fields
+from custody.registering import entered, policy_fields, term_fields
 from retention.period import RetentionDataError, end_of
 from retention.policy import AgeClass, Policy, in_force, version_of
 from retention.term import (
@@ -198,7 +198,8 @@ def extend(kit: Kit, order: ExtendTerm, actor: Actor, policies: Iterable[Policy]
     permit("term.extend", actor, kit)
     policy = policy_of(kit, policies)
     term = _reckon(lambda: extended(_term_of(kit), policy, local_date(policy, at)))
-    return Decided(facts=(choice(kit, "term.extended", actor, how=order.how, **_new_term(term, policy)),))
+    fields = {"how": order.how, **_new_term(term, policy), **entered(order.paper, actor)}
+    return Decided(facts=(choice(kit, "term.extended", actor, **fields),))
 
 
 def _again(kit: Kit, policies: Iterable[Policy], at: datetime) -> tuple[KitTerm, PolicyVersion]:
@@ -273,7 +274,8 @@ def place_hold(kit: Kit, order: PlaceHold, actor: Actor, hold: str) -> Decided:
     if order.review_on is not None:
         stated["review_on"] = order.review_on.isoformat()
     reason = {} if actor.function is Function.VICTIM else {"reason": order.reason}
-    return Decided(facts=(choice(kit, "hold.placed", actor, hold=stated, **reason),))
+    placed = choice(kit, "hold.placed", actor, hold=stated, **reason, **entered(order.paper, actor))
+    return Decided(facts=(placed,))
 
 
 def lift_hold(kit: Kit, order: LiftHold, actor: Actor, second: Actor | None) -> Decided:

@@ -332,11 +332,12 @@ def unusual(form: FormData) -> bool:
 async def paper(form: FormData) -> dict[str, str] | None:
     found = await digest(form, "paper")
     at = when(form, "paper_occurred_at")
-    if found is None and at is None:
+    if found is None and at is None and value(form, "paper_lost") is None:
         return None
     if found is None or at is None:
         raise Refused("For a paper record, give both the paper and when it happened.", field="paper")
-    return {"digest": found, "occurred_at": at}
+    lost = (value(form, "paper_lost") or "").replace(" ", "").lower()
+    return {"digest": found, "occurred_at": at} | ({"lost": lost} if lost else {})
 
 
 def signature(form: FormData, name: str) -> str:

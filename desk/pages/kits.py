@@ -151,6 +151,7 @@ class Told:
     others: tuple[tuple[str, str], ...]
     finding: bool
     paper: bool
+    lost: str | None
     details: tuple[tuple[str, str], ...]
 
 
@@ -180,6 +181,7 @@ def _told(event: Event, names: Mapping[str, str]) -> Told:
         others=tuple((str(w["part"]), str(w.get("name", ""))) for w in event.get("with", ())),
         finding=STEPS[event.type].finding,
         paper=event.get("paper") is not None,
+        lost=event.get("lost"),
         details=tuple(details),
     )
 
