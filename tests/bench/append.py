@@ -112,7 +112,7 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Appending as a share of a plain INSERT.")
     parser.add_argument("--clients", default="1,8,32", help="how many at once, separated by commas")
-    parser.add_argument("--seconds", type=float, default=1.5, help="about how long each measurement takes")
+    parser.add_argument("--seconds", type=float, default=1.0, help="about how long each measurement takes")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     counts = [int(count) for count in asked.clients.split(",")]
