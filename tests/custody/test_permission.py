@@ -91,6 +91,11 @@ def test_choices_and_private_parts_are_read_at_the_centre_alone() -> None:
         assert all(r == {Relation.OF_CENTRE} for r in PERMISSIONS[action].values())
 
 
+def test_the_choices_leave_through_the_coordinator_of_the_centre_alone() -> None:
+    for action in ("choices.disclose", "choices_trail.export"):
+        assert PERMISSIONS[action] == {Function.COORDINATOR: frozenset({Relation.OF_CENTRE})}
+
+
 def test_who_proposes_approves_and_carries_out_a_disposal_are_different_functions() -> None:
     assert set(PERMISSIONS["disposal.propose"]) == {Function.CUSTODIAN}
     assert set(PERMISSIONS["disposal.approve"]) == {Function.COORDINATOR}

@@ -84,6 +84,7 @@ def test_every_page_can_be_read_and_used(pages: Pages, size: dict[str, int]) -> 
                     "order.enter",
                     "term.correct",
                     "hold.lift",
+                    "choices.disclose",
                 )
             ),
         ),
