@@ -69,23 +69,22 @@ def run(settings: Settings) -> None:
     except (DBAPIError, psycopg.Error) as error:
         raise CannotStart(f"The clerk lost the database ({_first_line(error)}).") from error
     except (CannotSign, CannotStart, NotPublished, MissingTile, BoxRefused, Malformed, OSError) as refused:
-        words = _unsigned(refused, settings)
-        alarm.raise_alarm(settings.keys, words)
-        raise CannotStart(words) from refused
+        why = _why(refused, settings)
+        alarm.raise_alarm(settings.keys, why)
+        raise CannotStart(f"NOTHING IS SIGNED ANY MORE. {why}") from refused
 
 
-def _unsigned(refused: Exception, settings: Settings) -> str:
+def _why(refused: Exception, settings: Settings) -> str:
     """Why nothing is signed any more, for people."""
     match refused:
         case MissingTile():
-            why = f"The stored log is damaged: {refused}."
+            return f"The stored log is damaged: {refused}."
         case BoxRefused() | Malformed():
-            why = f"The signing keys in {settings.keys} cannot be used: {refused}"
+            return f"The signing keys in {settings.keys} cannot be used: {refused}"
         case OSError():
-            why = f"{refused.filename or settings.keys} cannot be used: {refused.strerror or refused}."
+            return f"{refused.filename or settings.keys} cannot be used: {refused.strerror or refused}."
         case _:
-            why = str(refused)
-    return f"NOTHING IS SIGNED ANY MORE. {why}"
+            return str(refused)
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit import log as logs
@@ -25,7 +26,10 @@ from custody.delivery import NotYetInLog, collect
 from custody.examination import check
 from custody.ledger import reading as seen_by
 from custody.protocol import Retention
+from desk.alarm import alarm_of
 from desk.keys import public_keys
+from desk.succession import history
+from tests.audit.a_witness import AWitness, LogKey, running
 from tests.audit.whole_log import checkpoints
 from tests.conftest import Database, Engines
 from tests.custody.story import COORDINATOR, NURSE, Story, begin
@@ -246,6 +250,7 @@ async def test_a_database_taken_back_is_never_signed_over_and_both_sizes_are_sai
     await until(lambda: again.says("NOTHING IS SIGNED ANY MORE"), again)
     assert again.says("holds 10 leaves")
     assert again.says(f"but {signed} were signed")
+    assert "holds 10 leaves" in (alarm_of(clerks.keys) or ""), "the page of the log shows it"
 
 
 async def test_a_clerk_at_work_stops_signing_the_moment_the_database_was_taken_back(
@@ -259,6 +264,18 @@ async def test_a_clerk_at_work_stops_signing_the_moment_the_database_was_taken_b
     await until(lambda: process.says("NOTHING IS SIGNED ANY MORE"), process)
 
 
+async def test_an_alarm_ends_when_signing_goes_on(story: Story, clerks: Clerks) -> None:
+    process = await clerks.leading()
+    assert process.stop() == 0
+    shutil.move(clerks.keys / "events.note", clerks.keys / "elsewhere")
+    assert clerks.start().popen.wait(PATIENCE) == 1
+    assert alarm_of(clerks.keys) is not None
+    shutil.move(clerks.keys / "elsewhere", clerks.keys / "events.note")
+    await clerks.leading()
+    assert alarm_of(clerks.keys) is None
+    assert check(read(await bundled(story, await story.registered())), vkeys(clerks)).agrees
+
+
 async def test_a_last_note_that_is_gone_stops_the_clerk(story: Story, clerks: Clerks) -> None:
     process = await clerks.leading()
     await bundled(story, await story.registered())
@@ -267,6 +284,105 @@ async def test_a_last_note_that_is_gone_stops_the_clerk(story: Story, clerks: Cl
     again = clerks.start()
     assert again.popen.wait(PATIENCE) == 1
     await until(lambda: again.says("Bring it back from its copy"), again)
+
+
+# --- what leaves the house --------------------------------------------------------------------------------
+
+
+async def published(engine: AsyncEngine) -> dict[str, list[int]]:
+    """The published sizes of each log, in order."""
+    rows = text("SELECT log, size FROM audit.publication ORDER BY log, size")
+    async with engine.connect() as connection:
+        found: dict[str, list[int]] = {"events": [], "reads": []}
+        for log, size in await connection.execute(rows):
+            found[log].append(size)
+    return found
+
+
+async def test_both_logs_are_published_once_in_a_slot_however_often_the_clerk_starts(
+    story: Story, clerks: Clerks, engines: Engines
+) -> None:
+    clerks.environment["CUSTODY_SLOT_MINUTES"] = "1440"
+    for _ in range(3):
+        process = await clerks.leading()
+        await story.registered()
+        end = time.monotonic() + PATIENCE
+        while not all((await published(engines.auditor)).values()):
+            assert time.monotonic() < end, process.lines
+            await asyncio.sleep(0.05)
+        process.kill()
+    slots = text("SELECT count(DISTINCT slot) FROM audit.publication")
+    async with engines.auditor.connect() as connection:
+        several = await connection.scalar(slots) or 0
+    sizes = await published(engines.auditor)
+    for log in ("events", "reads"):
+        assert sizes[log] == [256 * (n + 1) for n in range(several)], "one for each slot; midnight may pass"
+        signed = await checkpoints(engines.clerk, keys(clerks, log), log)
+        assert set(sizes[log]) <= set(signed)
+
+
+async def test_witnesses_and_an_authority_that_are_away_do_not_hold_up_the_log(
+    story: Story, clerks: Clerks, tmp_path: Path
+) -> None:
+    stranger = AWitness("witness.example", tmp_path / "state", [])
+    away = "http://127.0.0.1:1"
+    (tmp_path / "policy").write_text(f"witness Zonneveld {stranger.vkey()} {away}\nquorum Zonneveld\n")
+    (tmp_path / "roots.pem").write_text("")
+    clerks.environment |= {
+        "CUSTODY_WITNESSES": str(tmp_path / "policy"),
+        "CUSTODY_STAMP_URL": away,
+        "CUSTODY_STAMP_ROOTS": str(tmp_path / "roots.pem"),
+    }
+    process = await clerks.leading()
+    await until(lambda: process.says("Zonneveld") and process.says("was not stamped"), process)
+    assert check(read(await bundled(story, await story.registered())), vkeys(clerks)).agrees
+    assert process.stop() == 0
+
+
+async def test_what_the_clerk_publishes_is_cosigned_by_a_witness_and_stands_in_proofs(
+    story: Story, clerks: Clerks, engines: Engines, tmp_path: Path
+) -> None:
+    first = await clerks.leading()
+    kit = await story.registered()
+    await bundled(story, kit)
+    assert first.stop() == 0
+    known = {log: [LogKey.read(key.written()) for key in keys(clerks, log)] for log in ("events", "reads")}
+    one = AWitness("witness.example", tmp_path / "state", known["events"] + known["reads"])
+    with running(one):
+        (tmp_path / "policy").write_text(f"witness Zonneveld {one.vkey()} {one.url}\nquorum Zonneveld\n")
+        clerks.environment["CUSTODY_WITNESSES"] = str(tmp_path / "policy")
+        process = await clerks.leading()
+        cosigned = text("SELECT count(DISTINCT log) FROM audit.cosignature")
+        end = time.monotonic() + PATIENCE
+        while True:
+            async with engines.auditor.connect() as connection:
+                if await connection.scalar(cosigned) == 2:
+                    break
+            assert time.monotonic() < end, process.lines
+            await asyncio.sleep(0.05)
+        assert process.stop() == 0
+    (digest,) = await first_digests(engines.service)
+    async with engines.service.connect() as connection:
+        proof = (await logs.prove(connection, "events", [digest]))[digest]
+    proof.check(digest)
+    assert [each.name for each in proof.note.signatures] == [ORIGIN, ORIGIN, "witness.example"]
+
+
+async def first_digests(engine: AsyncEngine) -> list[bytes]:
+    """The digest of the first leaf, which every publication covers."""
+    async with engine.connect() as connection:
+        return await logs.digests_between(connection, "events", 0, 1)
+
+
+async def test_the_log_begins_with_an_event_that_names_its_keys(
+    story: Story, clerks: Clerks, engines: Engines
+) -> None:
+    for _ in range(2):
+        process = await clerks.leading()
+        assert process.stop() == 0
+    for log in ("events", "reads"):
+        (opened,) = await history(engines.clerk, log)
+        assert opened.type == "log.opened"
 
 
 async def test_the_clerk_puts_a_kit_on_the_worklist_when_its_notice_falls_due(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from desk.postgres import EmbeddedServer
-from desk.serve import Child, answers, children_of, listen, pause, supervise
+from desk.serve import TRIES, Child, answers, children_of, listen, pause, supervise
 from desk.settings import CannotStart, read
 from tests.conftest import Database
 
@@ -83,6 +83,33 @@ def test_a_child_that_never_comes_up_ends_the_service_with_its_name() -> None:
     running = Running([child("raise SystemExit(3)", name="Web worker 1"), child(WAITS)])
     running.ended()
     assert str(running.raised) == "Web worker 1 ended 3 times before it was up; its own output says why."
+
+
+def test_a_child_that_the_service_can_do_without_is_tried_for_as_long_as_it_takes(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    web = child(WAITS, name="Web worker 1")
+    clerk = child("raise SystemExit(1)", name="The clerk")
+    clerk.without = "Until then nothing is signed."
+    running = Running([web, clerk])
+    until(lambda: clerk.failures > TRIES, "it was given up")
+    assert web.process is not None
+    assert web.process.poll() is None
+    running.stop()
+    assert running.raised is None
+    assert "The clerk ended (exit code 1); it starts again in 2 s. Until then nothing is signed." in (
+        capfd.readouterr().err
+    )
+
+
+def test_only_the_clerk_may_be_away(database: Database) -> None:
+    settings = read(
+        {
+            "CUSTODY_DATABASE_URL": database.url("service"),
+            "CUSTODY_CLERK_DATABASE_URL": database.url("clerk"),
+        }
+    )
+    assert [each.name for each in children_of(settings, 0) if each.without is not None] == ["The clerk"]
 
 
 def ignores_being_told_to_stop(pid: int) -> bool:
