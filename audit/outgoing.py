@@ -7,8 +7,9 @@ certificate for is counted and said, never passed over in silence.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit import tables
@@ -119,7 +120,17 @@ async def _stamps(connection: AsyncConnection, log: str, roots: bytes | None) ->
 async def strays(connection: AsyncConnection, logs: Sequence[str]) -> str | None:
     """A row of a log that is none of `logs`: nobody would ever look at it."""
     for table in tables.metadata.sorted_tables:
-        found = await connection.scalar(select(func.min(table.c.log)).where(table.c.log.not_in(logs)))
-        if found is not None:
-            return f"{table.fullname} holds rows of a log {found}, and there is no such log."
+        key = list(table.primary_key) or list(table.c)
+        query = select(*key).where(table.c.log.not_in(logs)).order_by(*key).limit(1)
+        row = (await connection.execute(query)).first()
+        if row is not None:
+            return f"{described(table, row)} is of a log that there is not."
     return None
+
+
+def described(table: Table, row: Row[Any]) -> str:
+    """A row by its table and the columns that were read: "audit.tile (log events, level 0, index 3)"."""
+    told = (
+        f"{name} {value.hex() if isinstance(value, bytes) else value}" for name, value in row._mapping.items()
+    )
+    return f"The row of {table.fullname} ({', '.join(told)})"

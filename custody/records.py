@@ -11,8 +11,9 @@ from sqlalchemy import Row, Table, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit import tables as audit_tables
+from audit.outgoing import described
 from custody import tables as t
-from custody.event import Event, EventRefused, decode
+from custody.event import ALWAYS, Event, EventRefused, decode
 from custody.protocol import STEPS, Trail
 
 SOURCES: Final[Mapping[str, Table]] = {"events": t.event, "reads": t.access}
@@ -135,6 +136,8 @@ def _against_protocol(event: Event, log: str) -> str | None:
         return f"{event.type} does not belong into this log"
     if lacking := sorted(name for name in step.needs if name not in event.values):
         return f"it lacks {lacking[0]}"
+    if surplus := sorted(event.values.keys() - step.needs - step.may - set(ALWAYS)):
+        return f"it states {surplus[0]}, which {event.type} does not"
     who, others = event.values["who"], event.get("with", ())
     people = {each.get("person") for each in (who, *others)} - {None}
     if step.people > 1 and len(people) < step.people:
@@ -147,7 +150,8 @@ def _against_protocol(event: Event, log: str) -> str | None:
 _COMMANDS: Final = text("""
 SELECT min(subject) AS subject, min(number) AS number FROM custody.event
 GROUP BY person, idempotency_key
-HAVING min(ordinal) <> 0 OR max(ordinal) <> count(*) - 1 OR count(DISTINCT command) > 1
+HAVING min(ordinal) <> 0 OR max(ordinal) <> count(*) - 1 OR count(DISTINCT ordinal) <> count(*)
+    OR count(DISTINCT command) > 1
 ORDER BY 1, 2 LIMIT 1
 """)
 
@@ -175,8 +179,7 @@ async def whole(connection: AsyncConnection) -> str | None:
             twice = select(*key).group_by(*key).having(func.count() > 1).limit(1)
             row = (await connection.execute(twice)).first()
             if row is not None:
-                told = ", ".join(each.hex() if isinstance(each, bytes) else str(each) for each in row)
-                return f"{table.fullname}: the row of {told} stands there twice."
+                return f"{described(table, row)} stands there twice."
     if (row := (await connection.execute(_COMMANDS)).first()) is not None:
         return (
             f"{row.subject} number {row.number}: the events of its command are not all there, in their order."
