@@ -8,7 +8,7 @@ The rules:
 3. The database must hold exactly what was signed: a smaller log is `Rewound`, another log `Inconsistent`,
    later checkpoints than the file knows are `NoteBehind`. Nothing is signed then.
 4. The consistency proof from the last signed tree to the present one is made out of the tiles **and
-   verified**; then the note is signed.
+   verified**, and every new leaf is the one in the tiles; then the note is signed.
 5. In this order: the file, the row, the publication. A crash in between leaves the file ahead; `check`
    restores the row from it. No size of an origin ever has two notes.
 6. After anything whose outcome is unknown the signer refuses (`Unchecked`) until `check` has looked.
@@ -25,6 +25,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit import key, log, merkle, tables
+from audit.agree import leaves_agree
 from audit.checkpoint import Checkpoint
 from audit.key import NotSigned, VerifierKey
 from audit.keybox import BoxRefused, Keybox
@@ -231,6 +232,8 @@ async def _present(connection: AsyncConnection, name: str, last: Checkpoint) -> 
         merkle.verify_consistency(last.size, last.root, found, proof.new_root, proof.hashes)
     except InvalidProof as wrong:
         raise Inconsistent(name, last.size, found, wrong) from wrong
+    if changed := await leaves_agree(connection, name, last.size, found):
+        raise Inconsistent(name, last.size, found, changed)
     return Checkpoint(last.origin, found, proof.new_root)
 
 

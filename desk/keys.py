@@ -54,13 +54,6 @@ def epoch_of(name: str, log: str, origin: str) -> int:
     )
 
 
-def current_origin(keys: Path, log: str, origin: str) -> str:
-    """The name under which the log is signed now: that of its first public key, which knows the epoch;
-    before the clerk's first start the one that it will have. Raises `text.Malformed`."""
-    public = public_keys(keys, log)
-    return origin_of(log, origin) if public is None else read_keys(public)[0].name
-
-
 def signing_keys(keys: Path, log: str, origin: str) -> Path:
     """The path of a log's signing keys, made at the first start. Raises `audit.keybox.BoxRefused`."""
     path = keys / f"{log}.key"

@@ -29,7 +29,7 @@ Both commands hold the boxes of both logs, so no signer works meanwhile.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +45,11 @@ from audit.key import NotSigned, VerifierKey, write_keys
 from audit.keybox import BoxRefused, InUse, Keybox, alone, lay, lay_keys, load_box, new_keys, open_box
 from audit.merkle import EMPTY_ROOT
 from audit.note import Note
-from audit.recheck import recheck
+from audit.recheck import Recheck
 from audit.sign import CannotSign, Inconsistent, NoteBehind, Rewound, Signer
 from audit.text import Malformed
 from audit.tile import MissingTile
-from custody import reading
+from custody import reading, rebuild, records
 from custody.decision import Decided
 from custody.event import FIELDS, Event, EventRefused, Fact
 from custody.ledger import Command, Ledger
@@ -466,9 +466,14 @@ def _opened(note: bytes, known: Sequence[VerifierKey], log: str) -> Checkpoint:
 
 async def _refuse_damaged(engine: AsyncEngine, settings: Settings, each: Lost) -> None:
     """What is there must follow from the events, up to each stored checkpoint; the lost end cannot."""
-    snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
-    async with snapshot.connect() as connection:
-        wrong = await recheck(connection, each.log, _known(settings, each.log, each.box))
+    async with rebuild.snapshot(engine) as connection:
+
+        async def recorded(first: int, digests: Sequence[bytes], padded: Collection[int]) -> str | None:
+            return await records.leaves(connection, each.log, first, digests, padded)
+
+        keys = _known(settings, each.log, each.box)
+        looked = Recheck(connection=connection, log=each.log, keys=keys, records=recorded)
+        wrong = await looked.run() or await records.without_leaf(connection, each.log)
     if wrong is not None:
         raise CannotStart(
             f"{wrong} A log that was not only taken back but altered is not gone on with: bring back another"

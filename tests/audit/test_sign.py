@@ -214,6 +214,19 @@ async def test_a_log_that_grew_again_differently_after_being_taken_back_is_refus
 
 
 @pytest.mark.anyio
+async def test_a_leaf_changed_between_its_integration_and_its_signature_is_not_vouched_for(
+    engines: Engines, signer: Signer, database: Database
+) -> None:
+    await grow(engines.superuser, engines.clerk, digests(3, 8))
+    with database.connect("superuser") as connection:
+        connection.execute("SET custody.maintenance = 'on'")
+        connection.execute("ALTER TABLE audit.leaf DISABLE TRIGGER leaf_no_change")
+        connection.execute("UPDATE audit.leaf SET digest = sha256('other') WHERE index = 5")
+    with pytest.raises(sign.Inconsistent, match="leaf 5 is not the one in tile 0/0"):
+        await signer.sign(engines.clerk)
+
+
+@pytest.mark.anyio
 async def test_an_old_copy_of_the_note_is_noticed(engines: Engines, signer: Signer) -> None:
     old = signer.box.last_note()
     assert old is not None

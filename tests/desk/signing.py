@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from audit import log as logs
 from audit import publish, sign
 from audit.checkpoint import Checkpoint
-from audit.key import VerifierKey, open_note, verify
+from audit.key import VerifierKey, open_note, read_keys, verify
 from audit.keybox import open_box
 from audit.note import Note
 from audit.sign import Signer
 from custody.event import Event
-from desk.keys import LOGS, known_keys, publish_keys, signing_keys
+from desk.keys import LOGS, known_keys, public_keys, publish_keys, signing_keys
 from desk.settings import Settings, read
 from desk.succession import history, open_log
 from tests.audit.whole_log import checkpoints
@@ -73,6 +73,12 @@ async def notes(clerk: AsyncEngine, log: str) -> list[Note]:
 def beside(settings: Settings, log: str) -> Checkpoint:
     """The statement of the last note, by any key that ever signed."""
     return open_note((settings.keys / f"{log}.note").read_bytes(), known_keys(settings.keys, log))
+
+
+def current_origin(settings: Settings, log: str) -> str:
+    """The name under which the log is signed now: that of its public keys."""
+    (name,) = {key.name for key in read_keys(public_keys(settings.keys, log) or "")}
+    return name
 
 
 async def first_over(clerk: AsyncEngine, event: Event) -> Note:

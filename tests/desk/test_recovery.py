@@ -19,7 +19,7 @@ from custody.commands import Paper, Store
 from custody.handling import store
 from custody.people import Actor
 from desk.cli import main
-from desk.keys import LOGS, current_origin, known_keys, public_keys
+from desk.keys import LOGS, known_keys, public_keys
 from desk.settings import CannotStart, Settings, environment_of
 from desk.succession import begin_rotation, finish_rotation, history, recover_logs
 from tests.conftest import Database, Engines
@@ -29,6 +29,7 @@ from tests.desk.signing import (
     NOON,
     ORIGIN,
     beside,
+    current_origin,
     first_over,
     notes,
     settings_for,
@@ -123,7 +124,7 @@ async def test_after_a_restore_both_logs_go_on_as_a_new_epoch_that_names_what_wa
         }
         assert event.get("resumed") == leaves
         assert event.get("reason") == REASON
-        origin = current_origin(settings.keys, log, ORIGIN)
+        origin = current_origin(settings, log)
         assert origin == f"{last[log].origin}/2"
         assert event.get("vkeys") == (public_keys(settings.keys, log) or "").splitlines()
         first = (await notes(engines.clerk, log))[-1]
@@ -154,8 +155,8 @@ async def test_a_log_that_was_not_taken_back_keeps_its_epoch(
 ) -> None:
     await taken_back(engines, database, settings, story, reads=False)
     await recover_logs(engines.clerk, settings, REASON, quiet)
-    assert current_origin(settings.keys, "events", ORIGIN) == f"{ORIGIN}/2"
-    assert current_origin(settings.keys, "reads", ORIGIN) == f"{ORIGIN}/reads"
+    assert current_origin(settings, "events") == f"{ORIGIN}/2"
+    assert current_origin(settings, "reads") == f"{ORIGIN}/reads"
     assert await types(engines.clerk, "reads") == ["log.opened"]
     await read_once(engines)
     await sign_all(engines.clerk, settings)
@@ -227,7 +228,7 @@ async def test_the_keys_of_an_ended_epoch_leave_by_the_same_command_as_rotated_o
     await finish_rotation(engines.clerk, settings, REASON, quiet)
     for log in LOGS:
         with open_box(settings.keys / f"{log}.key") as box:
-            assert {key.verifier.name for key in box.keys} == {current_origin(settings.keys, log, ORIGIN)}
+            assert {key.verifier.name for key in box.keys} == {current_origin(settings, log)}
         assert (await types(engines.clerk, log))[-1] == "log.recovered"
         await whole(engines.clerk, settings, log)
     await begin_rotation(engines.clerk, settings, REASON, quiet)
@@ -325,8 +326,8 @@ async def test_a_lost_last_note_is_never_guessed_a_new_epoch_begins_instead(
     told: list[str] = []
     await recover_logs(engines.clerk, settings, REASON, told.append)
     assert "its last note is lost" in told[0]
-    assert current_origin(settings.keys, "events", ORIGIN) == f"{ORIGIN}/2"
-    assert current_origin(settings.keys, "reads", ORIGIN) == f"{ORIGIN}/reads"
+    assert current_origin(settings, "events") == f"{ORIGIN}/2"
+    assert current_origin(settings, "reads") == f"{ORIGIN}/reads"
     recovered = (await history(engines.clerk, "events"))[-1]
     assert recovered.get("log")["root"] == old["events"].root.hex()
     assert read_keys(write_keys(known_keys(settings.keys, "events")))

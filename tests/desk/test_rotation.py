@@ -9,7 +9,7 @@ from audit.key import NotSigned, open_note, read_keys
 from audit.keybox import open_box
 from custody import access
 from desk.cli import main
-from desk.keys import LOGS, current_origin, known_keys, public_keys
+from desk.keys import LOGS, known_keys, public_keys
 from desk.settings import CannotStart, Settings, environment_of
 from desk.succession import begin_rotation, finish_rotation, history
 from tests.conftest import Database, Engines
@@ -17,8 +17,8 @@ from tests.custody.story import NURSE, Story, begin
 from tests.desk.signing import (
     EVENING,
     NOON,
-    ORIGIN,
     beside,
+    current_origin,
     first_over,
     notes,
     settings_for,
@@ -81,7 +81,7 @@ async def test_during_the_overlap_old_and_new_keys_sign_and_the_event_says_so(
         assert signers(
             await first_over(engines.clerk, changed), read_keys("\n".join(vkeys(settings, "events")))
         ) == set(vkeys(settings, "events"))
-        assert current_origin(settings.keys, log, ORIGIN) == beside(settings, log).origin
+        assert current_origin(settings, log) == beside(settings, log).origin
         await whole(engines.clerk, settings, log)
 
 
