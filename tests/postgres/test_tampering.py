@@ -1,18 +1,25 @@
 """Whatever a superuser changes with every guard switched off, the check finds, and names where."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pytest
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit import log as logs
+from audit import tables
 from audit.keybox import new_keys
 from custody.recheck import check
 from desk.postgres import EmbeddedServer
 from tests.audit.an_authority import found
-from tests.conftest import MOVABLE, Engines, _fresh
+from tests.conftest import MOVABLE, Database, Engines, _fresh
+from tests.custody.story import begin
+from tests.desk.test_clerk import PATIENCE, Clerks
 from tests.postgres.forger import NAMED, Case, Row, forging
 from tests.postgres.history import ORIGIN, History
 
@@ -272,3 +279,38 @@ async def test_a_history_forged_from_the_events_to_the_signatures_is_given_away_
     assert blind.wrong is None
     assert seeing.wrong is not None
     assert seeing.wrong.startswith("The checkpoint of 0 leaves of the log events is not to be trusted")
+
+
+@pytest.mark.anyio
+async def test_what_no_signature_covers_yet_is_a_fraction_of_a_second(
+    database: Database, engines: Engines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stated exception: until its leaf is signed, an event could be exchanged unseen. How long that is,
+    with a clerk at work, is measured from the commit to the checkpoint, and printed."""
+    story = await begin(engines.service, engines.clerk)
+    clerks = Clerks(database, tmp_path)
+    clerk = await clerks.leading()
+    waits = []
+    try:
+        for _ in range(20):
+            await story.registered(packages=1)
+            committed = time.monotonic()
+            while await _unsigned(engines):
+                assert time.monotonic() - committed < PATIENCE
+                await asyncio.sleep(0.005)
+            waits.append(time.monotonic() - committed)
+    finally:
+        assert clerk.stop() == 0
+    waits.sort()
+    with capsys.disabled():
+        print(
+            f" (commit to checkpoint: median {waits[10] * 1000:.0f} ms, longest {waits[-1] * 1000:.0f} ms)",
+            end="",
+        )
+
+
+async def _unsigned(engines: Engines) -> bool:
+    async with engines.clerk.connect() as connection:
+        signed = await logs.signed_size(connection, "events") or 0
+        waiting = select(func.count()).select_from(tables.pending).where(tables.pending.c.log == "events")
+        return bool(await connection.scalar(waiting)) or signed < await logs.size(connection, "events")
