@@ -138,8 +138,10 @@ openssl pkeyutl -verify -pubin -keyform DER -inkey key.der -rawin -in signed -si
 """
 _STAMP: Final = """\
 at=anchors/{n:04}
-openssl ts -verify -token_in -in $at/stamp-1.tst -data $at/signed.txt -CAfile roots.pem
-openssl ts -reply -token_in -in $at/stamp-1.tst -text
+stated=$(openssl ts -reply -token_in -in $at/stamp-1.tst -text | sed -n 's/^Time stamp: //p')
+openssl ts -verify -token_in -in $at/stamp-1.tst -data $at/signed.txt -CAfile roots.pem \\
+  -attime "$(date -u -d "$stated" +%s)"
+echo "$stated"
 """
 
 
@@ -184,7 +186,7 @@ def _stamps(bundle: Bundle) -> str:
         return ""
     return f"""
 (d) A time stamp, with the authority's root certificate as roots.pem from elsewhere. It says
-    "Verification: OK", and then the time:
+    "Verification: OK", as of the time that is stated, and then that time:
 
 {_indented(_STAMP.format(n=n))}"""
 
