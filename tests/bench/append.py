@@ -112,8 +112,8 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Appending as a share of a plain INSERT.")
     parser.add_argument("--clients", default="1,8,32", help="how many at once, separated by commas")
-    parser.add_argument("--seconds", type=float, default=1.0, help="about how long each measurement takes")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5, help="about how long each measurement takes")
+    parser.add_argument("--rounds", type=int, default=4)
     asked = parser.parse_args()
     counts = [int(count) for count in asked.clients.split(",")]
     with ground() as where:
@@ -131,8 +131,8 @@ def measure(bench: Bench, count: int, seconds: float, rounds: int) -> dict[str, 
     """The rates of each kind, by turns."""
     each = {}
     for kind in ("plain", "log", "append"):  # not counted: says how many fit into the time
-        rate = bench.run(kind, count, max(5, 100 // count))
-        each[kind] = max(5, round(rate * seconds / count))
+        rate = bench.run(kind, count, 30)
+        each[kind] = max(30, round(rate * seconds / count))
     rates: dict[str, list[float]] = {kind: [] for kind in each}
     for _ in range(rounds):
         for kind, transactions in each.items():

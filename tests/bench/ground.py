@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 from rich.console import Console
@@ -23,6 +24,7 @@ from desk.postgres import DATABASE, SUPERUSER, EmbeddedServer
 
 SETTINGS = {"max_connections": "100"}  # else as in production: every commit waits for the disk
 PATIENCE = 60.0
+WARM = 10  # transactions of a client that do not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +48,26 @@ class Ground:
     def pgbench(self, script: str, options: Sequence[str], role: str = "superuser") -> "Run":
         """Run a script of pgbench's; `options` say how often and by how many."""
         (self.folder / "script.sql").write_text(script)
-        command = [str(self.server.binaries.folder / "pgbench"), "--no-vacuum", "--protocol=prepared"]
+        command = [
+            str(self.server.binaries.folder / "pgbench"),
+            "--no-vacuum",
+            "--protocol=prepared",
+            "--log",
+        ]
         command += ["--file=script.sql", *options, database.libpq(self.url(role))]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
-        rate = re.search(r"^tps = ([0-9.]+) \(without", done.stdout, re.MULTILINE)
         count = re.search(r"^number of transactions actually processed: (\d+)", done.stdout, re.MULTILINE)
-        if done.returncode != 0 or rate is None or count is None:
+        if done.returncode != 0 or count is None:
             raise RuntimeError(f"pgbench did not come through: {done.stderr[-2000:]}")
-        return Run(rate=float(rate[1]), count=int(count[1]))
+        return Run(int(count[1]), [*self._logged()])
+
+    def _logged(self) -> Iterator["Done"]:
+        """The transactions in the logs of pgbench, which are removed."""
+        for path in self.folder.glob("pgbench_log.*"):
+            for line in path.read_text().splitlines():
+                client, _, _, _, seconds, microseconds, *_ = (int(word) for word in line.split())
+                yield Done(client, seconds + microseconds / 1e6)
+            path.unlink()
 
     @contextmanager
     def clerk(self) -> Iterator[None]:
@@ -89,12 +103,34 @@ class Ground:
             wait_for(lambda: connection.execute("SELECT count(*) FROM audit.pending").fetchone() == (0,))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What pgbench measured: transactions a second, and how many."""
+class Done(NamedTuple):
+    """A transaction that was committed: by which client, when (seconds since 1970)."""
 
-    rate: float
+    client: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What pgbench did: how many transactions, and each of them in the order of its client."""
+
     count: int
+    done: list[Done]
+
+    @property
+    def rate(self) -> float:
+        """Transactions a second while every client was at work and had its statements planned.
+
+        A session's first calls compile and plan what it will use for hours; a short run must not count them.
+        """
+        moments: dict[int, list[float]] = {}
+        for client, at in self.done:
+            moments.setdefault(client, []).append(at)
+        begin = max(of[min(WARM, len(of) - 1)] for of in moments.values())
+        end = min(of[-1] for of in moments.values())
+        if end <= begin:  # too few to tell
+            return self.count / (max(at for _, at in self.done) - min(at for _, at in self.done))
+        return sum(begin < at <= end for _, at in self.done) / (end - begin)
 
 
 @contextmanager

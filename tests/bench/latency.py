@@ -13,7 +13,7 @@ import time
 from bisect import bisect_right
 from statistics import quantiles
 
-from tests.bench.ground import Ground, ground, show, wait_for
+from tests.bench.ground import Ground, Run, ground, show, wait_for
 from tests.bench.stage import APPEND, TABLES, Clients, open_kits
 
 AIM = 500.0  # milliseconds, at the 99th percentile
@@ -71,27 +71,23 @@ def main() -> None:
         with where.clerk(), Reader(where) as reader:
             where.settle()
             options = [f"--client={CLIENTS}", "--jobs=2", f"--transactions={each}", f"--rate={asked.rate}"]
-            run = where.pgbench(
-                APPEND, [*options, "--log", "--define=i=0", "--define=base=0"], role="service"
-            )
+            run = where.pgbench(APPEND, [*options, "--define=i=0", "--define=base=0"], role="service")
             where.settle()
             with where.connect() as connection:
                 last = connection.execute("SELECT max(index) FROM audit.leaf WHERE log = 'events'").fetchone()
             assert last is not None
             wait_for(lambda: reader.sizes[-1] > last[0])
-        waits = latencies(where, reader, min(WARMING, asked.seconds / 4))
+        waits = latencies(where, run, reader, min(WARMING, asked.seconds / 4))
     report(waits, run.rate)
 
 
-def latencies(where: Ground, reader: Reader, warming: float) -> list[float]:
+def latencies(where: Ground, run: Run, reader: Reader, warming: float) -> list[float]:
     """Milliseconds from the commit of each event to the first checkpoint that covers it."""
     commits = []
     counted = dict.fromkeys(range(CLIENTS), 0)
-    for path in where.folder.glob("pgbench_log.*"):
-        for line in path.read_text().splitlines():
-            client, _, _, _, seconds, microseconds, *_ = (int(word) for word in line.split())
-            counted[client] += 1
-            commits.append((seconds + microseconds / 1e6, client, counted[client]))
+    for client, at in run.done:
+        counted[client] += 1
+        commits.append((at, client, counted[client]))
     begin = min(at for at, _, _ in commits) + warming
     with where.connect() as connection:
         indexes = {(client, i): index for client, i, index in connection.execute(INDEXES)}
