@@ -15,17 +15,17 @@
 10. Witnesses saw it: the quorum of a policy from outside (C2SP tlog-policy) cosigned the checkpoint, or an
     anchor that covers some of the events.
 11. Time stamps (RFC 3161) over the anchors lead to roots from outside; each event was there no later than the
-    earliest stamp over an anchor that covers it.
+    earliest stamp over an anchor that covers it, and does not say that it was recorded after that.
 
 Keys, policy and roots come from outside, never from the bundle. Where one is not given, the check that needs
 it is *not made*, which is neither a success nor a failure. Whatever fails, all other checks are made.
 """
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import groupby
 from typing import Final
@@ -93,6 +93,9 @@ NOT_BEFORE: Final = (
 NO_GROWTH: Final = (
     "That nothing was removed from the log before its checkpoint: no earlier one is in this bundle."
 )
+
+
+CLOCKS_DIFFER: Final = timedelta(minutes=5)  # between the log's clock and an authority's
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,7 +503,14 @@ def _times(made: _Examination, roots: bytes | None) -> None:
     usable = [(each.checkpoint.size, chain) for each, chain in holding if each in made.grown]
     if wrong is None and not usable:
         wrong = "No stamp is over a checkpoint from which the log only grew."
-    made.found(11, wrong, _table(made.indexes, usable))
+    earliest = _earliest(made.indexes, usable)
+    for event, stamp in ((e, earliest[e.number]) for e in made.events if e.number in earliest):
+        if event.recorded_at > stamp.at + CLOCKS_DIFFER:
+            wrong = wrong or (
+                f"Event {event.number} says that it was recorded on {_moment(event.recorded_at)}, but a checkpoint"
+                f" that covers it was stamped before that, on {_moment(stamp.at)}."
+            )
+    made.found(11, wrong, _table(earliest, usable))
     made.not_proved.append(NOT_BEFORE if usable and wrong is None else NO_STAMP)
     last = max((size for size, _ in usable), default=0)
     later = [n for n, index in enumerate(made.indexes, 1) if index >= last]
@@ -510,13 +520,18 @@ def _times(made: _Examination, roots: bytes | None) -> None:
         )
 
 
-def _table(indexes: Sequence[int], usable: Sequence[tuple[int, Sequence[Stamped]]]) -> str:
-    """For runs of events: no later than when, and by whom."""
+def _earliest(indexes: Sequence[int], usable: Sequence[tuple[int, Sequence[Stamped]]]) -> dict[int, Stamped]:
+    """For each event's number the earliest stamp over a checkpoint that covers it."""
     earliest: dict[int, Stamped] = {}
     for n, index in enumerate(indexes, 1):
         covering = [chain[0] for size, chain in usable if index < size]
         if covering:
             earliest[n] = min(covering, key=lambda stamped: stamped.at)
+    return earliest
+
+
+def _table(earliest: Mapping[int, Stamped], usable: Sequence[tuple[int, Sequence[Stamped]]]) -> str:
+    """For runs of events: no later than when, and by whom."""
     lines = []
     for _, run in groupby(earliest, key=lambda n: (earliest[n].at, earliest[n].authority)):
         numbers = list(run)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -478,6 +479,16 @@ def test_check_11_fails_for_a_stamp_of_another_authority_or_over_other_data(
     assert "anchors/0001: The time stamp is over other data" in words(
         made.bundle(EVENTS), 11, roots=authority.roots
     )
+
+
+def test_check_11_fails_where_an_event_says_it_was_recorded_after_it_was_stamped(
+    authority: Authority,
+) -> None:
+    bundle = grown(authority=authority, at=day(0) - timedelta(hours=1)).bundle(EVENTS)
+    said = words(bundle, 11, roots=authority.roots)
+    assert "Event 1 says that it was recorded on 2026-05-01 12:00:00 UTC" in said
+    assert "was stamped before that, on 2026-05-01 11:00:00 UTC" in said
+    assert outcome(bundle, roots=authority.roots) == {**BARE, 9: True, 11: False}
 
 
 def test_a_stamp_over_a_checkpoint_from_which_the_log_did_not_grow_dates_nothing(
