@@ -207,13 +207,13 @@ def _base_url(value: str) -> str:
 def _origin(value: str | None, base_url: str) -> str:
     origin = f"{urlsplit(base_url).hostname}/log" if value is None else value
     if (
-        len(origin.encode()) > 200
+        len(origin.encode()) > 180
         or "+" in origin
         or "://" in origin
         or any(c.isspace() or not c.isprintable() for c in origin)
     ):
         raise CannotStart(
-            f'CUSTODY_ORIGIN must be a name of at most 200 bytes such as "custody.example/log", without'
+            f'CUSTODY_ORIGIN must be a name of at most 180 bytes such as "custody.example/log", without'
             f' "://", "+" or spaces,'
             f' not "{origin}".'
         )
