@@ -9,6 +9,7 @@ kept and prove nothing.
 Who signs, and over which message, is for `audit.key`.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
@@ -20,6 +21,7 @@ MAX_NOTE_BYTES: Final = 1 << 20
 MAX_SIGNATURES: Final = 100  # the format demands that at least 16 are accepted
 
 _MARK: Final = "— "  # em dash, space
+_CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f]")
 
 
 def is_key_name(name: str) -> bool:
@@ -74,7 +76,7 @@ class Note:
         if len(data) > MAX_NOTE_BYTES:
             raise Malformed(f"the note is longer than {MAX_NOTE_BYTES} bytes")
         whole = read_utf8(data, "the note")
-        if any(c < " " and c != "\n" for c in whole):
+        if _CONTROL.search(whole):
             raise Malformed("the note holds a control character")
         text, blank, rest = whole.rpartition("\n\n")
         if not blank or not rest.endswith("\n"):
