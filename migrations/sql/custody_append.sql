@@ -201,10 +201,14 @@ BEGIN
                        END
         WHERE p.kit = kit_number AND p.package = package_.package;
     END LOOP;
-    UPDATE custody.kit SET
-        in_transit = (SELECT count(*) FROM custody.package p WHERE p.kit = kit_number AND p.state = 'in_transit'),
-        destroyed = (SELECT count(*) FROM custody.package p WHERE p.kit = kit_number AND p.state = 'destroyed')
-    WHERE number = kit_number;
+    UPDATE custody.kit k SET in_transit = found.in_transit, destroyed = found.destroyed
+    FROM (
+        SELECT count(*) FILTER (WHERE p.state = 'in_transit') AS in_transit,
+               count(*) FILTER (WHERE p.state = 'destroyed') AS destroyed
+        FROM custody.package p WHERE p.kit = kit_number
+    ) found
+    WHERE k.number = kit_number
+      AND (k.in_transit, k.destroyed) IS DISTINCT FROM (found.in_transit, found.destroyed);
 END $$;
 
 -- Organisations, people, places, requests, reserved numbers: the columns that the service asks for.
@@ -303,18 +307,30 @@ BEGIN
         RAISE EXCEPTION 'the projection of kit % does not follow from its events', kit_number
             USING ERRCODE = 'CU004';
     END IF;
+    -- Only the packages that this is about: a row that is written again is a row to clean up.
     UPDATE custody.package p SET
-        storage = d.value ->> 'storage',
-        holder_person = d.value #>> '{holder,person}',
-        holder_organisation = d.value #>> '{holder,organisation}',
-        place = d.value #>> '{place,id}',
-        receiver_person = document_ #>> ARRAY['handovers', d.value ->> 'handover', 'receiver', 'person'],
-        receiver_organisation =
-            document_ #>> ARRAY['handovers', d.value ->> 'handover', 'receiver', 'organisation'],
-        due_at = (document_ #>> ARRAY['handovers', d.value ->> 'handover', 'due_at'])::timestamptz,
-        since = (d.value ->> 'since')::timestamptz
-    FROM jsonb_each(coalesce(document_ -> 'packages', '{}')) d
-    WHERE p.kit = kit_number AND p.package::text = d.key;
+        storage = d.storage, holder_person = d.holder_person, holder_organisation = d.holder_organisation,
+        place = d.place, receiver_person = d.receiver_person, receiver_organisation = d.receiver_organisation,
+        due_at = d.due_at, since = d.since
+    FROM (
+        SELECT key,
+            value ->> 'storage' AS storage,
+            value #>> '{holder,person}' AS holder_person,
+            value #>> '{holder,organisation}' AS holder_organisation,
+            value #>> '{place,id}' AS place,
+            document_ #>> ARRAY['handovers', value ->> 'handover', 'receiver', 'person'] AS receiver_person,
+            document_ #>> ARRAY['handovers', value ->> 'handover', 'receiver', 'organisation']
+                AS receiver_organisation,
+            (document_ #>> ARRAY['handovers', value ->> 'handover', 'due_at'])::timestamptz AS due_at,
+            (value ->> 'since')::timestamptz AS since
+        FROM jsonb_each(coalesce(document_ -> 'packages', '{}'))
+    ) d
+    WHERE p.kit = kit_number AND p.package::text = d.key
+      AND (p.storage, p.holder_person, p.holder_organisation, p.place, p.receiver_person,
+           p.receiver_organisation, p.due_at, p.since)
+          IS DISTINCT FROM
+          (d.storage, d.holder_person, d.holder_organisation, d.place, d.receiver_person,
+           d.receiver_organisation, d.due_at, d.since);
     UPDATE custody.kit SET
         document = document_,
         parties = custody.parties(kit_number, kit_.legal, document_ -> 'link')
