@@ -76,7 +76,8 @@ async def without_leaf(connection: AsyncConnection, log: str) -> str | None:
             return f"{_named(row)}, which waits for the log {log}: {wrong}."
     pending, s = audit_tables.pending.c, SOURCES[log].c
     known = select(s.digest).where(s.digest == pending.digest).exists()
-    query = select(func.encode(func.min(pending.digest), "hex")).where(pending.log == log, ~known)
+    unknown = select(pending.digest).where(pending.log == log, ~known).order_by(pending.digest).limit(1)
+    query = select(func.encode(unknown.scalar_subquery(), "hex"))
     if (digest := await connection.scalar(query)) is not None:
         return f"The digest {digest} waits for the log {log} and is that of nothing that is recorded."
     return None
