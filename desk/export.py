@@ -33,8 +33,8 @@ from audit.static import CHECKPOINT, Told
 from audit.text import Malformed
 from audit.tile import MissingTile
 from desk.keys import LOGS, public_keys
+from desk.progress import bar
 from desk.settings import CannotStart, Settings
-from desk.upkeep import _bar
 
 _OURS = frozenset({CHECKPOINT, "tile", "reads", *(f"{log}.vkey" for log in LOGS)})
 _UNFINISHED = ".new"  # the ending of a file that has not got its name yet
@@ -68,7 +68,7 @@ async def _export(settings: Settings, url: str, folder: Path) -> int:
     try:
         for log in LOGS:
             place = folder if log == "events" else folder / log
-            with _bar(f"leaves of the log {log}") as told:
+            with bar(f"leaves of the log {log}") as told:
                 size = await export_log(engine, log, place, told)
             if size is None:
                 missing += 1

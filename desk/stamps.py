@@ -14,8 +14,9 @@ from audit import log as logs
 from audit import stamp as stamps
 from audit.stamp import StampRefused
 from desk.keys import LOGS
+from desk.progress import bar
 from desk.settings import CannotStart, Settings
-from desk.upkeep import _as_clerk, _bar
+from desk.upkeep import as_clerk
 
 AHEAD: Final = timedelta(days=365)
 """Renewed is what does not last so much longer: a year in which a renewal may be forgotten, or fail."""
@@ -38,7 +39,7 @@ def stamp(settings: Settings, *, renew: bool) -> int:
     async def run(engine: AsyncEngine) -> list[bool]:
         return [await work(engine, log, url, roots) for log in LOGS]
 
-    return 0 if all(_as_clerk(settings, run)) else 1
+    return 0 if all(as_clerk(settings, run)) else 1
 
 
 async def _stamp(engine: AsyncEngine, log: str, url: str, roots: bytes) -> bool:
@@ -48,7 +49,7 @@ async def _stamp(engine: AsyncEngine, log: str, url: str, roots: bytes) -> bool:
         print(f"Of the log {log} nothing was signed yet: there is nothing to stamp.")
         return True
     try:
-        with _bar(f"stamp of the log {log}") as told:
+        with bar(f"stamp of the log {log}") as told:
             done = await stamps.stamp(engine, log, size, url, roots)
             told(1, 1)
     except StampRefused as refused:
@@ -66,7 +67,7 @@ async def _stamp(engine: AsyncEngine, log: str, url: str, roots: bytes) -> bool:
 async def _renew(engine: AsyncEngine, log: str, url: str, roots: bytes) -> bool:
     before = datetime.now(UTC) + AHEAD
     try:
-        with _bar(f"stamps of the log {log}") as told:
+        with bar(f"stamps of the log {log}") as told:
             done = await stamps.renew(engine, log, url, roots, before, told)
     except StampRefused as refused:
         return _told(f"The stamps of the log {log} were not all renewed. {refused}")

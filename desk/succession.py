@@ -65,7 +65,7 @@ from desk.keys import (
     retire_keys,
 )
 from desk.settings import CannotStart, Settings
-from desk.upkeep import _as_clerk
+from desk.upkeep import as_clerk
 
 Say = Callable[[str], None]
 
@@ -97,7 +97,7 @@ def recover(settings: Settings, reason: str) -> int:
 def _command(settings: Settings, reason: str, run: Callable[[AsyncEngine], Awaitable[None]]) -> int:
     try:
         FIELDS["reason"].check("the reason", reason)
-        _as_clerk(settings, run)
+        as_clerk(settings, run)
     except (CannotSign, BoxRefused, Malformed, NotSigned, EventRefused) as refused:
         raise CannotStart(f"{refused}") from refused
     except MissingTile as damaged:

@@ -6,27 +6,23 @@ not.
 """
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from audit.key import VerifierKey
 from audit.keybox import note_path
 from audit.policy import Policy
-from audit.recheck import Progress as Told
 from audit.recheck import is_stored
 from audit.text import Malformed
 from custody import rebuild, recheck
 from custody.difference import Difference
 from desk.keys import LOGS, FileMasters, known_keys
+from desk.progress import bar, stages
 from desk.settings import CannotStart, Settings
 
 T = TypeVar("T")
@@ -42,10 +38,10 @@ def check_projection(settings: Settings) -> int:
     """Rebuild every kit from its trails and name what differs."""
 
     async def compare(engine: AsyncEngine) -> list[Difference]:
-        with _bar("kits rebuilt") as told:
+        with bar("kits rebuilt") as told:
             return await rebuild.check(engine, told)
 
-    found = _as_clerk(settings, compare)
+    found = as_clerk(settings, compare)
     for difference in found[:_SHOWN]:
         print(difference)
     if len(found) > _SHOWN:
@@ -71,7 +67,7 @@ def check_logs(settings: Settings, *, afresh: bool = False) -> int:
 
     async def derive(engine: AsyncEngine) -> recheck.Verdict:
         notes = {log: note for log in LOGS if (note := await _note(engine, settings, log)) is not None}
-        with _stages() as told:
+        with stages() as told:
             return await recheck.check(
                 engine,
                 replace(outside, notes=notes),
@@ -80,7 +76,7 @@ def check_logs(settings: Settings, *, afresh: bool = False) -> int:
                 kept=lambda reached: _keep(kept, reached),
             )
 
-    verdict = _as_clerk(settings, derive)
+    verdict = as_clerk(settings, derive)
     kept.unlink(missing_ok=True)  # this one came to its end
     print(verdict.wrong or "Everything follows from the events, and every checkpoint holds.")
     for remark in (*unread, *verdict.remarks):
@@ -146,7 +142,7 @@ def _keep(kept: Path, reached: recheck.Position) -> None:
     new.replace(kept)
 
 
-def _as_clerk(settings: Settings, check: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+def as_clerk(settings: Settings, check: Callable[[AsyncEngine], Awaitable[T]]) -> T:
     """What `check` answers, on an engine of custody_clerk. Raises CannotStart."""
     url = settings.clerk_database_url
     if url is None:
@@ -163,30 +159,3 @@ def _as_clerk(settings: Settings, check: Callable[[AsyncEngine], Awaitable[T]]) 
         return asyncio.run(run())
     except OperationalError as error:
         raise CannotStart(f"The database cannot be reached: {str(error.orig).splitlines()[0]}") from error
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Told]:
-    """A progress bar on the error output, where a person watches; nothing in a file."""
-    with _stages() as told:
-        yield lambda done, total: told(what, done, total)
-
-
-@contextmanager
-def _stages() -> Iterator[recheck.Told]:
-    """The same with a line for each stage."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(file=sys.stderr), disable=not sys.stderr.isatty()) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def told(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=None)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield told

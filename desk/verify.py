@@ -15,6 +15,7 @@ from audit.verify import Verdict, VerificationError
 from custody import bundle
 from custody.bundle import MOST_TOTAL, BundleRefused, fingerprint
 from custody.examination import check
+from desk.progress import bar
 
 _MOST_KEY = 1 << 18
 _MOST_ROOTS = 1 << 20
@@ -57,8 +58,16 @@ def _bundle(what: Path, data: bytes, vkeys: str | None, policy: Policy | None, r
 def _folder(what: Path, vkeys: str | None, policy: Policy | None) -> int:
     from audit.static import check_folder  # an exported log is many files; a bundle needs nothing of it
 
+    if not (what / "checkpoint").exists():
+        print(
+            f"custody: {what} is not an exported log: it has no checkpoint. Give the bundle as it was"
+            " downloaded, the .zip file, if this is one that was unpacked.",
+            file=sys.stderr,
+        )
+        return 2
     try:
-        verdict = check_folder(what, vkeys, policy)
+        with bar("leaves") as told:
+            verdict = check_folder(what, vkeys, policy, told)
     except VerificationError as wrong:
         print(f"custody: {wrong}.", file=sys.stderr)
         return 2

@@ -28,7 +28,7 @@ def test_a_bundle_that_was_unpacked_is_refused_with_what_to_give_instead(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify", str(tmp_path)]) == 2
-    assert "Give the bundle as it was downloaded, the .zip file" in capsys.readouterr().err
+    assert "Give the bundle as it was downloaded, the .zip file," in capsys.readouterr().err
 
 
 def test_the_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
