@@ -20,6 +20,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -32,6 +33,11 @@ from audit.keybox import BoxRefused, Keybox
 from audit.merkle import EMPTY_ROOT, InvalidProof
 from audit.note import Note
 from audit.text import Malformed
+
+RECOVER: Final = (
+    'If nothing newer is left, stop the service and run custody recover --reason "…" (docs/log.md says what'
+    " comes before and after)."
+)
 
 Publish = Callable[[bytes], Awaitable[None]]
 """Takes a signed note out into the world; may be called again with a note it has already seen."""
@@ -67,7 +73,8 @@ class Rewound(CannotSign):
     def __init__(self, name: str, signed: int, found: int) -> None:
         super().__init__(
             f"The database holds {found} leaves of the log {name}, but {signed} were signed: it was taken "
-            "back to an earlier point in time. Nothing is signed. Bring back the newer database, or recover."
+            "back to an earlier point in time. Nothing is signed. Look for the newer database first and "
+            f"bring it back. {RECOVER}"
         )
         self.signed, self.found = signed, found
 
@@ -79,7 +86,7 @@ class NoteBehind(CannotSign):
         super().__init__(
             f"The last signed note beside the key of the log {name} is of {signed} leaves, but the database "
             f"holds a checkpoint of {found}: the note is an old copy, or another signer has been at work. "
-            "Nothing is signed. Bring back the note that was signed last."
+            f"Nothing is signed. Bring back the note that was signed last. {RECOVER}"
         )
         self.signed, self.found = signed, found
 
@@ -90,7 +97,7 @@ class Inconsistent(CannotSign):
     def __init__(self, name: str, signed: int, found: int, why: object) -> None:
         super().__init__(
             f"The log {name} in the database ({found} leaves) does not continue the one that was signed "
-            f"({signed} leaves): {why}. Nothing is signed."
+            f"({signed} leaves): {why}. Nothing is signed. {RECOVER}"
         )
         self.signed, self.found = signed, found
 
@@ -108,7 +115,7 @@ async def initialise(engine: AsyncEngine, name: str, box: Keybox) -> Checkpoint:
         if await log.signed_size(connection, name) is not None:
             raise CannotSign(
                 f"Checkpoints of the log {name} were signed before, but the last signed note is not at "
-                f"{box.note_path}. Bring it back from its copy; a new start could contradict what was signed."
+                f"{box.note_path}. A new start could contradict what was signed. {RECOVER}"
             )
     first = Checkpoint(box.origin, 0, EMPTY_ROOT)
     await asyncio.to_thread(box.keep, _signed(first, box))
@@ -251,7 +258,7 @@ def _last(name: str, box: Keybox) -> tuple[Checkpoint, bytes]:
     if note is None:
         raise NotInitialised(
             f"There is no last signed note of the log {name} at {box.note_path}. For a new log, initialise "
-            "the signer; for one that was signed before, bring the note back from its copy."
+            "the signer; for one that was signed before: {RECOVER}"
         )
     try:
         return key.open_note(note, box.verifiers), note
@@ -260,7 +267,9 @@ def _last(name: str, box: Keybox) -> tuple[Checkpoint, bytes]:
             raise Unfinished(
                 f"Recovering the log {name} was begun and not finished: repeat custody recover."
             ) from wrong
-        raise ForeignNote(f"{box.note_path} is not a note that this key signed: {wrong}.") from wrong
+        raise ForeignNote(
+            f"{box.note_path} is not a note that this key signed: {wrong}. {RECOVER}"
+        ) from wrong
 
 
 def _by_one_before(note: bytes, box: Keybox) -> bool:

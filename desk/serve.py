@@ -245,6 +245,9 @@ def answers(host: str, port: int) -> bool:
 def serve(settings: Settings, before: Callable[[Settings], Sequence[str]] = lambda settings: ()) -> None:
     """Run the service until it is told to stop. `before` runs once the database is there and
     returns lines to print when the first worker answers. Raises CannotStart."""
+    from desk.anchoring import read_policy  # here, because each worker imports this file too
+
+    read_policy(settings.witnesses)  # a mistake in it is told to whoever starts the service, not to the clerk
     with contextlib.ExitStack() as stack:
         stopping = stack.enter_context(stop_signals())
         ready, server = stack.enter_context(reachable(settings, alone=True))

@@ -199,6 +199,12 @@ def _simple(event: Event, names: Mapping[str, str]) -> list[tuple[str, str]]:
         found.append((texts._("order"), f"{order['authority']}, {order['dated']}"))
     if link := event.get("link"):
         found.append((texts._("police report"), f"{link['pv']}, {link['notice']}"))
+    if term := event.get("term"):
+        found.append((texts._("kept until"), str(term["end"])))
+    if card := event.get("card"):
+        found.append((texts._("card"), texts._("taken") if card == "issued" else texts._("not wanted")))
+    if until := event.get("until"):
+        found.append((texts._("until"), str(until)[:10]))
     if items := event.get("items"):
         found.append((texts._("items"), str(len(items))))
     if labels := event.get("labels"):

@@ -15,6 +15,7 @@ from custody.people import STAFF, Actor, Function
 from custody.permission import PERMISSIONS, may
 from custody.protocol import Legal
 from desk import edge, texts
+from desk.alarm import alarm_of
 from desk.api.worklists import KitTask, PackageLine, Worklists, worklists_of
 from desk.edge import Signed
 from desk.pages.page import day, language, page, to, translated
@@ -65,6 +66,7 @@ async def home(request: Request, who: Annotated[Signed, Depends(edge.signed_in()
         "home.html",
         title=translated(request, texts._("Worklist")),
         who=who,
+        unsigned=may("log.read", who.actor) and alarm_of(edge.settings(request).keys) is not None,
         lists=[each for each in lists if each.rows or each.always],
         quiet=[each for each in lists if not each.rows and not each.always],
         requests=await _asked(service, who.actor),

@@ -111,7 +111,7 @@ async def test_a_lost_note_is_not_replaced_by_a_new_beginning(engines: Engines, 
     signer.box.note_path.unlink()
     with pytest.raises(sign.NotInitialised):
         await signer.sign(engines.clerk)
-    with pytest.raises(sign.CannotSign, match="Bring it back from its copy"):
+    with pytest.raises(sign.CannotSign, match="run custody recover"):
         await sign.initialise(engines.clerk, "events", signer.box)
     assert not signer.box.note_path.exists()
 

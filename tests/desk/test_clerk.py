@@ -283,7 +283,7 @@ async def test_a_last_note_that_is_gone_stops_the_clerk(story: Story, clerks: Cl
     shutil.move(clerks.keys / "events.note", clerks.keys / "somewhere")
     again = clerks.start()
     assert again.popen.wait(PATIENCE) == 1
-    await until(lambda: again.says("Bring it back from its copy"), again)
+    await until(lambda: again.says("run custody recover"), again)
 
 
 # --- what leaves the house --------------------------------------------------------------------------------

@@ -40,8 +40,12 @@ def desk(database: Database, tmp_path: Path, out: ExitStack) -> Desk:
     return made
 
 
-def page(desk: Desk, person: object = NURSE) -> str:
-    answer = desk.at(person).client.get("/log", headers={"accept": "text/html"})  # type: ignore[arg-type]
+def first_page(desk: Desk, person: object) -> str:
+    return page(desk, person, "/")
+
+
+def page(desk: Desk, person: object = NURSE, path: str = "/log") -> str:
+    answer = desk.at(person).client.get(path, headers={"accept": "text/html"})  # type: ignore[arg-type]
     assert answer.status_code == 200
     return " ".join(answer.text.split())
 
@@ -116,6 +120,8 @@ def test_while_nothing_is_signed_everybody_is_told_and_staff_are_told_why(desk: 
         assert "everything is recorded" in shown
         assert ("The database holds 10 leaves." in shown) is (person is NURSE)
     assert desk.at(NURSE).register(desk.now())["receipts"]
+    assert "Nothing is signed at the moment." in first_page(desk, NURSE)
+    assert "Nothing is signed at the moment." not in first_page(desk, MAGISTRATE)
     end_alarm(desk.settings.keys)
     assert "Nothing is signed at the moment." not in page(desk)
 
