@@ -41,6 +41,8 @@ from urllib.parse import urlsplit
 from jose import jwk, jwt
 from jose.exceptions import JOSEError
 
+from desk.client import LONGEST_NAME, MEMBERS, Client, is_name, read_client
+
 KEY_TYPE: Final[Mapping[str, str]] = {"RS256": "RSA", "ES256": "EC"}
 PUBLIC_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {"RSA": ("n", "e"), "EC": ("crv", "x", "y")}
 PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
@@ -49,7 +51,6 @@ REFUSED_HEADERS: Final = frozenset({"crit", "jku", "jwk", "x5u", "x5c", "b64", "
 REQUIRED_CLAIMS: Final = ("exp", "iat", "aud", "iss", "sub")
 
 LONGEST_TOKEN: Final = 8192  # characters
-LONGEST_NAME: Final = 200  # characters of a subject, a login, a key identifier
 LARGEST_JWKS: Final = 256 * 1024  # bytes
 MOST_KEYS: Final = 100
 SMALLEST_RSA: Final = 2048  # bits
@@ -72,7 +73,7 @@ class Why(StrEnum):
 
     FORM = "not a signed token in canonical form"
     HEADER = "the header asks for something that is not accepted"
-    NOT_ACCESS = "not an access token"
+    NOT_ACCESS = "not a token of the kind that is taken here"
     ALGORITHM = "the algorithm is not accepted"
     ISSUER = "the issuer is not configured"
     NO_KEY = "no key of the issuer fits, or more than one"
@@ -82,6 +83,9 @@ class Why(StrEnum):
     EXPIRED = "the token has ended"
     EARLY = "the token is not valid yet"
     LIFE = "the token lives longer than is accepted"
+    CLIENT = "the token is for another client"
+    NONCE = "the token is of another sign-in"
+    EARLIER = "the token is older than the sign-in"
 
 
 class TokenRefused(Exception):
@@ -103,8 +107,8 @@ class Identity:
     """Who a verified token speaks of. Organisation and function are not here: they come from the register.
 
     Issuer and `login` together name one person in the register. `authenticated_at` is when the person last
-    proved who they are (`auth_time`, else the issue of the token) and `acr` how strongly, for acts that ask
-    for a recent or strong sign-in.
+    proved who they are (`auth_time`, else the issue of the token), `signed_in_at` the same where the provider
+    stated it: only that counts for acts that ask for a recent sign-in. `acr` says how strongly.
     """
 
     issuer: str
@@ -114,6 +118,7 @@ class Identity:
     issued_at: datetime
     expires_at: datetime
     acr: str | None
+    signed_in_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +137,7 @@ class Issuer:
 
     Exactly one of `jwks_url` and `jwks` is given. `login_claim` names the claim that holds the person's login
     in the register; logins of two issuers never meet there, because the register keeps them by issuer.
+    `client` is how this service is registered there, where people sign in to the pages at this provider.
     """
 
     url: str
@@ -141,6 +147,7 @@ class Issuer:
     jwks: tuple[PublicKey, ...] | None = None
     login_claim: str = "sub"
     longest_life: timedelta = LONGEST_LIFE
+    client: Client | None = None
 
 
 # --- configuration ---------------------------------------------------------------------------------------
@@ -150,9 +157,9 @@ def read_issuers(path: Path) -> tuple[Issuer, ...]:
     """The issuers a JSON file configures.
 
     `{"issuers": [{"issuer": URL, "audience": TEXT, "algorithms": ["ES256"], "jwks_url": URL}]}`; instead of
-    `jwks_url` a key set may stand under `jwks`; optional: `login_claim`, `longest_life_minutes`. Unknown,
-    repeated or missing members are refused, so that a slip of the pen never widens who can sign in. Raises
-    `IssuersUnreadable`.
+    `jwks_url` a key set may stand under `jwks`; optional: `login_claim`, `longest_life_minutes`, and for the
+    sign-in of the pages what `desk.client.read_client` reads. Unknown, repeated or missing members are
+    refused, so that a slip of the pen never widens who can sign in. Raises `IssuersUnreadable`.
     """
     try:
         document = strict_json(path.read_bytes())
@@ -165,7 +172,7 @@ def read_issuers(path: Path) -> tuple[Issuer, ...]:
     entries = document["issuers"]
     if not isinstance(entries, list) or not entries:
         raise IssuersUnreadable('"issuers" must be a list with at least one issuer.')
-    return checked(_issuer(entry, f"issuers[{number}]") for number, entry in enumerate(entries))
+    return checked(_issuer(entry, f"issuers[{number}]", path.parent) for number, entry in enumerate(entries))
 
 
 def checked(issuers: Iterable[Issuer]) -> tuple[Issuer, ...]:
@@ -177,9 +184,9 @@ def checked(issuers: Iterable[Issuer]) -> tuple[Issuer, ...]:
     return found
 
 
-def _issuer(entry: object, where: str) -> Issuer:
+def _issuer(entry: object, where: str, folder: Path) -> Issuer:
     needed = {"issuer", "audience", "algorithms"}
-    allowed = needed | {"jwks_url", "jwks", "login_claim", "longest_life_minutes"}
+    allowed = needed | {"jwks_url", "jwks", "login_claim", "longest_life_minutes"} | MEMBERS
     if not isinstance(entry, dict):
         raise IssuersUnreadable(f"{where} must be an object.")
     if unknown := sorted(set(entry) - allowed):
@@ -194,6 +201,10 @@ def _issuer(entry: object, where: str) -> Issuer:
     minutes = entry.get("longest_life_minutes", LONGEST_LIFE // timedelta(minutes=1))
     if type(minutes) is not int or not 1 <= minutes <= 24 * 60:
         raise IssuersUnreadable(f"{where}.longest_life_minutes must be a whole number from 1 to 1440.")
+    try:
+        client = read_client(entry, where, folder)
+    except ValueError as fault:
+        raise IssuersUnreadable(str(fault)) from None
     return Issuer(
         url=_address(entry["issuer"], f"{where}.issuer"),
         audience=_text(entry["audience"], f"{where}.audience"),
@@ -202,27 +213,31 @@ def _issuer(entry: object, where: str) -> Issuer:
         jwks=_inline_keys(entry["jwks"], f"{where}.jwks") if "jwks" in entry else None,
         login_claim=_text(entry.get("login_claim", "sub"), f"{where}.login_claim"),
         longest_life=timedelta(minutes=minutes),
+        client=client,
     )
 
 
 def _text(value: object, where: str) -> str:
-    if not isinstance(value, str) or not _is_name(value):
+    if not isinstance(value, str) or not is_name(value):
         raise IssuersUnreadable(f"{where} must be a text of 1 to {LONGEST_NAME} characters.")
     return value
 
 
 def _address(value: object, where: str) -> str:
     address = _text(value, where)
+    if not is_acceptable(address):
+        raise IssuersUnreadable(f"{where} must be an https address (http only on this machine's loopback).")
+    return address
+
+
+def is_acceptable(address: str) -> bool:
+    """Whether an address may be asked, or a person sent there: https, or http on this machine's loopback."""
     try:
         parts = urlsplit(address)
-        acceptable = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
-        if not acceptable or not parts.hostname or parts.username is not None or "#" in address:
-            raise ValueError
     except ValueError:
-        raise IssuersUnreadable(
-            f"{where} must be an https address (http only on this machine's loopback)."
-        ) from None
-    return address
+        return False
+    secure = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
+    return secure and bool(parts.hostname) and parts.username is None and "#" not in address
 
 
 def _is_loopback(host: str | None) -> bool:
@@ -269,7 +284,7 @@ def _public_key(entry: object) -> PublicKey:
     if not isinstance(entry, dict):
         raise ValueError("a key is an object")
     kid, kty = entry.get("kid"), entry.get("kty")
-    if not isinstance(kid, str) or not _is_name(kid):
+    if not isinstance(kid, str) or not is_name(kid):
         raise ValueError('a key needs a "kid"')
     algorithm = next((a for a, key_type in KEY_TYPE.items() if key_type == kty), None)
     if algorithm is None or not isinstance(kty, str):
@@ -305,13 +320,17 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _fetch(address: str) -> bytes:
-    """The bytes at a configured address. Runs in a thread. `OSError` or `ValueError` when there are none."""
+def fetch(address: str, form: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+    """The bytes at a configured address; with a `form`, what it answers to that (POST).
+
+    Runs in a thread. `OSError` or `ValueError` when there are none.
+    """
     handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
     if _is_loopback(urlsplit(address).hostname):
         handlers.append(urllib.request.ProxyHandler({}))
     opener = urllib.request.build_opener(*handlers)
-    request = urllib.request.Request(address, headers={"Accept": "application/json"})  # noqa: S310 - checked
+    asked = {"Accept": "application/json", **(headers or {})}
+    request = urllib.request.Request(address, data=form, headers=asked)  # noqa: S310 - checked
     until = time.monotonic() + FETCH_SECONDS
     try:
         with opener.open(request, timeout=FETCH_SECONDS) as answer:
@@ -378,7 +397,7 @@ class KeyRing:
                 return
             self._tried_at = at
             try:
-                found = read_jwks(strict_json(await asyncio.to_thread(_fetch, self.issuer.jwks_url)))
+                found = read_jwks(strict_json(await asyncio.to_thread(fetch, self.issuer.jwks_url)))
             except (OSError, ValueError) as fault:
                 _log.warning(
                     "the keys of issuer %s cannot be read: %s", self.issuer.url, type(fault).__name__
@@ -399,25 +418,29 @@ class Verifier:
         self._rings = {issuer.url: KeyRing(issuer) for issuer in checked(issuers)}
         self._verified: OrderedDict[bytes, tuple[Identity, tuple[PublicKey, ...]]] = OrderedDict()
 
+    def rings(self) -> Iterable[KeyRing]:
+        """The keys of each issuer, in the order of the configuration."""
+        return self._rings.values()
+
     async def verify(self, token: str, at: datetime) -> Identity:
         """The identity in `token` at the time `at` (with its zone). Raises `TokenRefused`, nothing else."""
-        if len(token) > LONGEST_TOKEN or not _FORM.fullmatch(token):
+        if not is_formed(token):
             raise TokenRefused(Why.FORM)
         digest = hashlib.sha256(token.encode("ascii")).digest()
         if (known := await self._remembered(digest, at)) is not None:
             return known
-        header, claims = _opened(token)
-        algorithm, kid = _asked_for(header)
+        header, claims = opened(token)
+        algorithm, kid = asked_for(header, ACCESS_TOKEN_TYPES)
         named = claims.get("iss")
         ring = self._rings.get(named) if isinstance(named, str) else None
         if ring is None:
             raise TokenRefused(Why.ISSUER)
         if algorithm not in ring.issuer.algorithms:
             raise TokenRefused(Why.ALGORITHM)
-        _required(claims, ring.issuer)
+        check_claims(claims, ring.issuer)
         key = await ring.key(kid, algorithm, at)
-        identity = _identity(_proved(token, key, ring.issuer), ring.issuer)
-        _timely(claims, identity, ring.issuer, at)
+        identity = identity_in(proved(token, key, ring.issuer, ring.issuer.audience), ring.issuer)
+        check_times(claims, identity, ring.issuer, at)
         self._verified[digest] = (identity, await ring.current(at))
         while len(self._verified) > REMEMBERED:
             self._verified.popitem(last=False)
@@ -455,7 +478,12 @@ def strict_json(text: bytes) -> object:
     return found
 
 
-def _opened(token: str) -> tuple[dict[str, object], dict[str, object]]:
+def is_formed(token: str) -> bool:
+    """Whether a token is short enough and looks like one."""
+    return len(token) <= LONGEST_TOKEN and _FORM.fullmatch(token) is not None
+
+
+def opened(token: str) -> tuple[dict[str, object], dict[str, object]]:
     """Header and claims, unproved. Canonical base64url only: one token has one spelling."""
     opened = []
     for part in token.split("."):
@@ -475,29 +503,25 @@ def _opened(token: str) -> tuple[dict[str, object], dict[str, object]]:
     return header, claims
 
 
-def _asked_for(header: Mapping[str, object]) -> tuple[str, str]:
-    """Algorithm and key identifier of a header that asks for nothing else."""
+def asked_for(header: Mapping[str, object], types: Iterable[str | None]) -> tuple[str, str]:
+    """Algorithm and key identifier of a header that asks for nothing else; `types` are the right `typ`s."""
     if REFUSED_HEADERS & set(header):
         raise TokenRefused(Why.HEADER)
     algorithm, kid = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in KEY_TYPE:
         raise TokenRefused(Why.ALGORITHM)
-    if header.get("typ") not in list(ACCESS_TOKEN_TYPES):  # a list: what was sent need not be hashable
+    if header.get("typ") not in list(types):  # a list: what was sent need not be hashable
         raise TokenRefused(Why.NOT_ACCESS)
-    if not isinstance(kid, str) or not _is_name(kid):
+    if not isinstance(kid, str) or not is_name(kid):
         raise TokenRefused(Why.HEADER)
     return algorithm, kid
-
-
-def _is_name(value: str) -> bool:
-    return 1 <= len(value) <= LONGEST_NAME and value.isprintable() and value == value.strip()
 
 
 def _is_time(value: object) -> bool:
     return type(value) is int and 0 <= value <= _LAST_SECOND
 
 
-def _required(claims: Mapping[str, object], issuer: Issuer) -> None:
+def check_claims(claims: Mapping[str, object], issuer: Issuer) -> None:
     """Every claim that decides something is there and of its form (RFC 7519, section 4.1)."""
     times = [claims[name] for name in ("nbf", "auth_time") if name in claims]
     audience = claims.get("aud")
@@ -509,20 +533,23 @@ def _required(claims: Mapping[str, object], issuer: Issuer) -> None:
         and 1 <= len(audiences) <= 20
         and all(isinstance(one, str) for one in audiences)
         and isinstance(claims["sub"], str)
-        and _is_name(claims["sub"])
+        and is_name(claims["sub"])
         and isinstance(login, str)
-        and _is_name(login)
+        and is_name(login)
         and isinstance(claims.get("acr", ""), str)
     )
     if not holds:
         raise TokenRefused(Why.CLAIMS)
 
 
-def _proved(token: str, key: PublicKey, issuer: Issuer) -> dict[str, Any]:
-    """The claims, once python-jose has proved signature, audience and issuer with this one key.
+def proved(
+    token: str, key: PublicKey, issuer: Issuer, audience: str, access_token: str | None = None
+) -> dict[str, Any]:
+    """The claims, once python-jose has proved signature, audience and issuer with this one key; and that an
+    `at_hash`, where there is one, is that of `access_token`.
 
     python-jose looks at times only with the machine's clock, and cannot be told that `exp` is required
-    without doing so; the wide leeway leaves the times to `_timely`, which judges them at the given moment.
+    without doing so; the wide leeway leaves the times to `check_times`, which judges them at a given moment.
     """
     options: dict[str, Any] = {f"require_{name}": True for name in REQUIRED_CLAIMS}
     options["leeway"] = _LAST_SECOND
@@ -531,8 +558,9 @@ def _proved(token: str, key: PublicKey, issuer: Issuer) -> dict[str, Any]:
             token,
             key.verifier,
             algorithms=[key.algorithm],
-            audience=issuer.audience,
+            audience=audience,
             issuer=issuer.url,
+            access_token=access_token,
             options=options,
         )
     except (JOSEError, ValueError, TypeError, OverflowError, RecursionError):
@@ -540,7 +568,8 @@ def _proved(token: str, key: PublicKey, issuer: Issuer) -> dict[str, Any]:
     return claims
 
 
-def _identity(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
+def identity_in(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
+    """Whom proved claims speak of."""
     return Identity(
         issuer=issuer.url,
         subject=claims["sub"],
@@ -549,10 +578,12 @@ def _identity(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
         issued_at=datetime.fromtimestamp(claims["iat"], UTC),
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
         acr=claims.get("acr"),
+        signed_in_at=datetime.fromtimestamp(claims["auth_time"], UTC) if "auth_time" in claims else None,
     )
 
 
-def _timely(claims: Mapping[str, Any], identity: Identity, issuer: Issuer, at: datetime) -> None:
+def check_times(claims: Mapping[str, Any], identity: Identity, issuer: Issuer, at: datetime) -> None:
+    """The time is between issue and end, and the life of the token no longer than is accepted."""
     earliest = max(identity.issued_at, identity.authenticated_at)
     if "nbf" in claims:
         earliest = max(earliest, datetime.fromtimestamp(claims["nbf"], UTC))
