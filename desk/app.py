@@ -27,6 +27,7 @@ from desk.api.document import document_of
 from desk.issuer import LocalIssuer, settle_database
 from desk.keys import FileMasters
 from desk.problems import Problem, problem_of, send_problem, wants_page
+from desk.provider import Providers
 from desk.service import Service
 from desk.settings import CannotStart, Settings
 from desk.token import IssuersUnreadable, Verifier, read_issuers
@@ -103,6 +104,7 @@ def build(settings: Settings, masters: Masters | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.service = Service(settings, engine, ledger, verifier, issuer)
+    app.state.providers = Providers(verifier.rings(), settings.base_url)
     app.state.problem_page = None
     _routes(app, settings)
     app.add_middleware(Guard, settings=settings)

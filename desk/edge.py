@@ -15,7 +15,7 @@ appointments that stand today. Who holds several functions says with `Custody-Fu
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar, cast
@@ -27,12 +27,13 @@ from starlette.exceptions import HTTPException
 from custody import reading
 from custody.directory import CALENDAR as CALENDAR
 from custody.directory import Appointment, day_of
+from custody.ledger import reading as seen_by
 from custody.number import NumberRefused, parse_kit_number
 from custody.people import Actor, Function
 from custody.permission import PERMISSIONS
 from custody.refusal import NotPermitted, Refused
 from desk import session as sessions
-from desk.problems import ForeignForm, NotSignedIn
+from desk.problems import ForeignForm, NotSignedIn, SignInTooOld
 from desk.service import Given, Service
 from desk.settings import Settings
 from desk.token import Identity, strict_json
@@ -44,6 +45,15 @@ FORM_TOKEN: Final = "form_token"
 """The field of a form, and `FORM_TOKEN_HEADER` the header of a script, that prove the session's own page."""
 FORM_TOKEN_HEADER: Final = "Custody-Form-Token"
 FUNCTION_HEADER: Final = "Custody-Function"
+RECENT_FOR: Final[Mapping[str, frozenset[Function] | None]] = {
+    "disposal.approve": None,
+    "disposal.carry_out": None,
+    "handover.accept": frozenset({Function.OFFICER}),  # the police accept: the release
+    "handover.record_acceptance": None,
+    "custody_trail.export": None,
+    "choices_trail.export": None,
+}
+"""What asks for a recent sign-in, and of whom (None: of everybody): disposal, release, export."""
 KEY_HEADER: Final = "Idempotency-Key"
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{8,200}")
@@ -170,6 +180,34 @@ async def _actor_of(connection: Any, session: sessions.Session) -> Actor:
     raise NotSignedIn  # the appointment ended, and with it the session
 
 
+async def stepped_up(request: Request, who: Signed, action: str) -> None:
+    """Refuse what asks for a recent sign-in to somebody whose sign-in at a provider is older, or whose token
+    does not say how old it is. The demo, whose sign-in proves nothing, is exempt. Raises SignInTooOld.
+    """
+    asked_of = RECENT_FOR.get(action, frozenset())
+    if asked_of is not None and who.actor.function not in asked_of:
+        return
+    local = service(request).local_issuer
+    if who.identity is not None:
+        issuer, proved_at = who.identity.issuer, who.identity.signed_in_at
+    elif who.session is not None and who.session.issuer is not None:
+        issuer, proved_at = who.session.issuer, who.session.authenticated_at
+    else:
+        return
+    if local is not None and issuer == local.url:
+        return
+    if proved_at is None or await now(request) - proved_at > SignInTooOld.MAX_AGE:
+        raise SignInTooOld
+
+
+async def stepped_up_to_sign(request: Request, who: Signed, proposal: str) -> None:
+    """The same for the second signature under what another proposed. Raises SignInTooOld."""
+    async with seen_by(service(request).engine, who.actor) as connection:
+        waiting = await reading.proposal(connection, proposal)
+    if waiting is not None:
+        await stepped_up(request, who, waiting["action"])
+
+
 async def check_form(request: Request, cookie: str | None) -> None:
     """Refuse a form that is not one of our own pages'. Raises ForeignForm.
 
@@ -207,6 +245,8 @@ class Acting:
         found = await signed(request)
         if self.action is not None and found.actor.function not in PERMISSIONS[self.action]:
             raise NotPermitted("Your function does not allow this.")
+        if self.action is not None:
+            await stepped_up(request, found, self.action)
         return found
 
 

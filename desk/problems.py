@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Final
 
 import psycopg
@@ -56,6 +57,17 @@ class ForeignForm(Exception):
         super().__init__(
             "This form was refused: it is too old, or it did not come from this service. Open the page again"
             " and send it once more."
+        )
+
+
+class SignInTooOld(Exception):
+    """What is to be done asks for a sign-in that is no older than `MAX_AGE` (RFC 9470)."""
+
+    MAX_AGE: Final = timedelta(minutes=15)
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This step asks for a sign-in of the last 15 minutes. Sign in again, then repeat it."
         )
 
 
@@ -136,6 +148,13 @@ _WRONG_INPUT: Final = _of("wrong-input", 422, "Something in the input is wrong",
 PROBLEMS: Final[Mapping[type[Exception], Row]] = {
     TokenRefused: _of("not-signed-in", 401, "Not signed in", WWW_Authenticate='Bearer realm="custody"'),
     NotSignedIn: _of("not-signed-in", 401, "Not signed in", WWW_Authenticate='Bearer realm="custody"'),
+    SignInTooOld: _of(
+        "sign-in-too-old",
+        401,
+        "A recent sign-in is needed",
+        WWW_Authenticate='Bearer realm="custody", error="insufficient_user_authentication",'
+        f" max_age={int(SignInTooOld.MAX_AGE.total_seconds())}",
+    ),
     ForeignForm: _of("foreign-form", 403, "Form refused"),
     TooManyAttempts: _of("too-many-attempts", 429, "Too many attempts"),
     NotSeen: _of("not-found", 404, "Not found"),

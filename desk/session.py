@@ -30,6 +30,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from desk.tables import attempt as attempt_table
+from desk.tables import pending_sign_in
 from desk.tables import session as session_table
 
 TOUCH_EVERY: Final = timedelta(minutes=1)
@@ -52,7 +53,11 @@ ABSOLUTE: Final = {Kind.PERSON: timedelta(hours=12), Kind.CARD: timedelta(hours=
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A session that is open: a person in a function of an organisation, or a card on one kit."""
+    """A session that is open: a person in a function of an organisation, or a card on one kit.
+
+    `issuer` is the provider at which the person signed in (none in the demo), `authenticated_at` when, and
+    `acr` how strongly, in that provider's words.
+    """
 
     kind: Kind
     person: str | None
@@ -62,6 +67,8 @@ class Session:
     authenticated_at: datetime
     created_at: datetime
     ends_at: datetime
+    issuer: str | None = None
+    acr: str | None = None
 
 
 async def clock(connection: AsyncConnection) -> datetime:
@@ -81,6 +88,8 @@ async def open_session(
     organisation: str,
     authenticated_at: datetime | None = None,
     replaces: str | None = None,
+    issuer: str | None = None,
+    acr: str | None = None,
 ) -> str:
     """Sign a person in and return the value of the cookie, which exists nowhere else.
 
@@ -96,6 +105,8 @@ async def open_session(
         person=person,
         function=function,
         organisation=organisation,
+        issuer=issuer,
+        acr=acr,
     )
 
 
@@ -105,7 +116,11 @@ async def open_card_session(connection: AsyncConnection, *, kit: str, replaces: 
 
 
 async def _open(
-    connection: AsyncConnection, kind: Kind, replaces: str | None, proved: datetime | None, **whose: str
+    connection: AsyncConnection,
+    kind: Kind,
+    replaces: str | None,
+    proved: datetime | None,
+    **whose: str | None,
 ) -> str:
     await close_session(connection, replaces)
     value = secrets.token_urlsafe(32)
@@ -152,6 +167,8 @@ async def find_session(connection: AsyncConnection, value: str | None) -> Sessio
         authenticated_at=row.authenticated_at,
         created_at=row.created_at,
         ends_at=row.ends_at,
+        issuer=row.issuer,
+        acr=row.acr,
     )
 
 
@@ -186,7 +203,8 @@ async def _close(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> 
 
 
 async def forget_ended(connection: AsyncConnection) -> int:
-    """Delete sessions and counted attempts that ended a day ago; the number of rows. For the clerk."""
+    """Delete sessions, counted attempts and sign-ins that were not finished and ended a day ago; the number
+    of rows. For the clerk."""
     before = await clock(connection) - KEPT_AFTER_END
     sessions = await connection.execute(
         session_table.delete().where(
@@ -194,7 +212,8 @@ async def forget_ended(connection: AsyncConnection) -> int:
         )
     )
     attempts = await connection.execute(attempt_table.delete().where(attempt_table.c.last_at < before))
-    return sessions.rowcount + attempts.rowcount
+    pending = await connection.execute(pending_sign_in.delete().where(pending_sign_in.c.ends_at < before))
+    return sessions.rowcount + attempts.rowcount + pending.rowcount
 
 
 def _hash(value: str) -> bytes:

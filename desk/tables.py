@@ -1,4 +1,4 @@
-"""The desk's own tables, schema `desk`: sessions, counted attempts, the mark of the database.
+"""The desk's own tables, schema `desk`: sessions and how they begin, counted attempts, the database's mark.
 
 Nothing here is evidence: rows end and are deleted. No token, cookie value, card code or secret is stored,
 only digests of them.
@@ -24,6 +24,8 @@ session: Final = sa.Table(
     sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False, comment="absolute limit"),
     sa.Column("revoked_at", sa.DateTime(timezone=True)),
+    sa.Column("issuer", sa.Text, comment="the provider at which the person signed in; none in the demo"),
+    sa.Column("acr", sa.Text, comment="how strongly, in the provider's words"),
     sa.CheckConstraint("length(id_hash) = 32", name="session_id_is_sha256"),
     sa.CheckConstraint(
         "(kind = 'person' AND person IS NOT NULL AND function IS NOT NULL AND organisation IS NOT NULL"
@@ -42,10 +44,47 @@ session: Final = sa.Table(
         "created_at <= last_seen_at AND created_at < ends_at AND ends_at <= created_at + interval '12 hours'",
         name="session_times_in_order",
     ),
+    sa.CheckConstraint(
+        "length(issuer) BETWEEN 1 AND 200 AND length(acr) BETWEEN 1 AND 200"
+        " AND (acr IS NULL OR issuer IS NOT NULL)",
+        name="session_provider_lengths",
+    ),
 )
 sa.Index("session_by_person", session.c.person, postgresql_where=session.c.revoked_at.is_(None))
 sa.Index("session_by_kit", session.c.kit, postgresql_where=session.c.revoked_at.is_(None))
 sa.Index("session_by_end", session.c.ends_at)
+
+pending_sign_in: Final = sa.Table(
+    "pending_sign_in",
+    metadata,
+    sa.Column("state_hash", sa.LargeBinary, primary_key=True, comment="SHA-256 of what leads back to it"),
+    sa.Column("browser_hash", sa.LargeBinary, nullable=False, comment="SHA-256 of the browser's cookie"),
+    sa.Column("issuer", sa.Text, nullable=False, comment="the provider that was asked"),
+    sa.Column("onward", sa.Text, nullable=False, comment="the page to open afterwards"),
+    sa.Column("again", sa.Boolean, nullable=False, comment="a recent proof was asked for"),
+    sa.Column("person", sa.Text, comment="who signed in and has a function to choose"),
+    sa.Column("authenticated_at", sa.DateTime(timezone=True)),
+    sa.Column("acr", sa.Text),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint(
+        "length(state_hash) = 32 AND length(browser_hash) = 32", name="pending_sign_in_hashes_are_sha256"
+    ),
+    sa.CheckConstraint(
+        "length(issuer) BETWEEN 1 AND 200 AND length(onward) BETWEEN 1 AND 500 AND onward ~ '^/'"
+        " AND length(person) BETWEEN 1 AND 200 AND length(acr) BETWEEN 1 AND 200",
+        name="pending_sign_in_lengths",
+    ),
+    sa.CheckConstraint(
+        "(person IS NULL) = (authenticated_at IS NULL) AND (acr IS NULL OR person IS NOT NULL)",
+        name="pending_sign_in_is_proved_or_not",
+    ),
+    sa.CheckConstraint(
+        "created_at < ends_at AND ends_at <= created_at + interval '10 minutes'",
+        name="pending_sign_in_is_short",
+    ),
+)
+sa.Index("pending_sign_in_by_end", pending_sign_in.c.ends_at)
 
 attempt: Final = sa.Table(
     "attempt",

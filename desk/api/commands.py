@@ -35,7 +35,7 @@ from desk.api.answers import (
 )
 from desk.api.document import describes
 from desk.doors import BY_ACTION, DOORS, Door
-from desk.edge import Body, Sent, Signed, acting, given, service
+from desk.edge import Body, Sent, Signed, acting, given, service, stepped_up_to_sign
 from desk.service import Done, Waiting
 
 router = APIRouter()
@@ -199,6 +199,7 @@ def _proposal(row: Any) -> ProposalAnswer:
 async def sign(
     request: Request, proposal: str, who: Annotated[Signed, Depends(acting("proposal.sign"))]
 ) -> Response:
+    await stepped_up_to_sign(request, who, _id(proposal))
     signing = given(request, who, f"sign {_id(proposal)}".encode())
     return _carried_out(await service(request).sign(proposal, signing))
 

@@ -14,6 +14,7 @@ from desk import session as sessions
 from desk.api.answers import DemoToken, Healthy, Me, answer
 from desk.api.document import describes, document_of
 from desk.api.people import me_of
+from desk.client import is_name
 from desk.edge import (
     CALENDAR,
     FUNCTION_HEADER,
@@ -35,9 +36,16 @@ demo_router = APIRouter(tags=["demo"])
 
 
 async def open_session(
-    request: Request, appointment: Appointment, authenticated_at: datetime | None = None
+    request: Request,
+    appointment: Appointment,
+    authenticated_at: datetime | None = None,
+    issuer: str | None = None,
+    acr: str | None = None,
 ) -> str:
-    """Open a session of the pages for this person; answers the cookie's value. Closes the one it replaces."""
+    """Open a session of the pages for this person; answers the cookie's value. Closes the one it replaces.
+
+    `issuer` is the provider that vouched for the person, None in the demo.
+    """
     name = sessions.cookie_name(https=over_https(request))
     async with service(request).engine.begin() as connection:
         return await sessions.open_session(
@@ -47,6 +55,8 @@ async def open_session(
             organisation=appointment.organisation,
             authenticated_at=authenticated_at,
             replaces=request.cookies.get(name),
+            issuer=issuer,
+            acr=acr if acr is not None and is_name(acr) else None,
         )
 
 
@@ -67,7 +77,13 @@ async def sign_in(
 ) -> Response:
     identity = await identity_of(request)
     held = chosen(await appointments_of(request, identity), request.headers.get(FUNCTION_HEADER))
-    value = await open_session(request, held, identity.authenticated_at)
+    local = service(request).local_issuer
+    if local is not None and identity.issuer == local.url:
+        value = await open_session(request, held, identity.authenticated_at)
+    else:
+        # Without a stated time of the proof, the session begins with one too old for any step that asks.
+        proved_at = identity.signed_in_at or identity.issued_at - sessions.ABSOLUTE[sessions.Kind.PERSON]
+        value = await open_session(request, held, proved_at, identity.issuer, identity.acr)
     told = await me_of(request, Signed(actor=held.actor(), cookie=value))
     return answer(told, 201, set_cookie=cookie_of(request, value))
 

@@ -42,19 +42,20 @@ ON_STATE: Final = frozenset(
 CORRECTED: Final = (Refused, NumberRefused, ValidationError, MovedOn)
 
 
-def door_of(action: str, who: Signed) -> Door:
-    """The door of an action that this person's function has. Raises 404, NotPermitted."""
+async def door_of(request: Request, action: str, who: Signed) -> Door:
+    """The door of an action that this person's function has. Raises 404, NotPermitted, SignInTooOld."""
     if action not in BY_ACTION:
         raise HTTPException(404)
     if who.actor.function not in PERMISSIONS[action] or who.actor.function is Function.VICTIM:
         raise NotPermitted("Your function does not allow this.")
+    await edge.stepped_up(request, who, action)
     return BY_ACTION[action]
 
 
 @router.get("/do/{action}")
 async def ask(request: Request, action: str, who: Annotated[Signed, Depends(edge.signed_in())]) -> Response:
     """The form of a step, for the packages or the kit in the address."""
-    door = door_of(action, who)
+    door = await door_of(request, action, who)
     query = request.query_params
     chosen = await forms.chosen_of(request, who, query.getlist("p"), query.get("kit"))
     return await _form(request, who, door, chosen, {})
@@ -140,7 +141,7 @@ async def _channel(request: Request, who: Signed, door: Door, kit: Kit | None) -
 @router.post("/do/{action}")
 async def do(request: Request, action: str, who: Annotated[Signed, Depends(edge.signed_in())]) -> Response:
     """Carry the step out, or let it wait for the second person; then go where the receipt is shown."""
-    door = door_of(action, who)
+    door = await door_of(request, action, who)
     form = await request.form(max_files=4, max_fields=2000)
     kit = forms.value(form, "kit") if door.action != "request.answer" else None
     try:
@@ -208,6 +209,7 @@ async def proposed(
     request: Request, proposal: str, who: Annotated[Signed, Depends(edge.acting("proposal.sign"))]
 ) -> Response:
     """What another person proposed, in words, to be compared and signed."""
+    await edge.stepped_up_to_sign(request, who, proposal)
     return await _proposed(request, proposal, who)
 
 
@@ -246,6 +248,7 @@ async def sign(
     if forms.value(form, "decision") == "decline":
         await service.drop(proposal, who.actor)
         return to("/")
+    await edge.stepped_up_to_sign(request, who, proposal)
     body = json.dumps({"proposal": proposal}).encode()
     given = Given(actor=who.actor, key=forms.key_of(form), body=body)
     try:

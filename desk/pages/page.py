@@ -9,7 +9,7 @@ from gettext import NullTranslations
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from babel import Locale
 from babel.dates import format_date, format_datetime
@@ -320,8 +320,34 @@ def faults_of(request: Request, problem: Problem) -> list[Fault]:
     return found
 
 
+async def _again(request: Request, problem: Problem) -> Response:
+    """Leads through the provider and back. A page that was only opened goes there by itself: with a header,
+    because a form may lead to our own pages alone (Content-Security-Policy), and a redirect is part of it.
+    """
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.method not in edge.SAFE:
+        came_from = urlsplit(request.headers.get("referer", ""))
+        back = came_from.path + (f"?{came_from.query}" if came_from.query else "")
+    address = f"/sign-in/again?{urlencode({'next': inside(back)})}"
+    shown = await page(
+        request,
+        "again.html",
+        title=translated(request, problem.title),
+        status=problem.status,
+        shown=problem,
+        address=address,
+        lost=request.method not in edge.SAFE,
+        who=getattr(request.state, "signed", None),
+    )
+    if request.method in edge.SAFE:
+        shown.headers["refresh"] = f"0; url={address}"
+    return shown
+
+
 async def problem_page(request: Request, problem: Problem) -> Response:
     """A problem for people who read pages; nobody signed in is shown the way to sign in."""
+    if problem.kind == "sign-in-too-old":
+        return await _again(request, problem)
     if problem.kind == "not-signed-in" and request.method in edge.SAFE:
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         if request.url.path.startswith("/v"):
