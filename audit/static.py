@@ -8,17 +8,20 @@ Every resource of the format is a file under the name that ends its address, so 
 `resources` says what a folder of one size lacks to become one of a larger size. `check_folder` trusts nothing
 but the keys that it is given: it makes every hash anew from the entries, compares every tile, and ends at
 the root that was signed. It needs no service, no database and no network, reads each file once, and keeps
-no more than a few tiles in memory.
+no more than a few tiles in memory. The signature comes first: of a checkpoint that is not signed by the keys
+that were given no tile is looked for, since its size is anybody's word.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from audit import merkle, tile
 from audit.checkpoint import Checkpoint
+from audit.file import content, files
 from audit.key import NotSigned, VerifierKey, open_note, read_keys, signed_with
 from audit.note import MAX_NOTE_BYTES, Note
 from audit.policy import Policy
@@ -34,6 +37,7 @@ Told = Callable[[int, int], None]
 """Told how many leaves are checked, and of how many."""
 
 CHECKPOINT: Final = "checkpoint"
+_READS: Final = "reads"  # the folder of the second log, within that of the first
 TITLES: Final = {
     1: "The checkpoint is signed by the key you gave",
     2: "Every entry is there, and is a digest",
@@ -97,23 +101,26 @@ class _Damaged(Exception):
 
 def read_checkpoint(folder: Path) -> Note:
     """The note of the checkpoint in `folder`, whoever signed it. Raises OSError, `text.Malformed`."""
-    with (folder / CHECKPOINT).open("rb") as file:
-        return Note.read(file.read(MAX_NOTE_BYTES + 1))
+    return Note.read(content(folder / CHECKPOINT, MAX_NOTE_BYTES))
 
 
 def check_folder(
     path: Path, vkeys: str | None, policy: Policy | None = None, told: Told | None = None
 ) -> Verdict:
-    """Make the numbered checks of `TITLES` over the folder of one log, all of them, whatever fails.
+    """Make the numbered checks of `TITLES` over the folder of one log: all of them, except that nothing is
+    made of the tiles where the checkpoint is not signed by the keys.
 
-    `vkeys` are the log's public keys as text (one vkey a line) from elsewhere than the folder, `policy` says
-    which witnesses are wanted; what is not given is not checked, and the finding says so. Raises
+    `vkeys` are the log's public keys as text (one vkey a line) from elsewhere than the folder; without them,
+    those of the policy's log lines. `policy` says which witnesses are wanted; what is not given is not
+    checked, and the finding says so. What of the folder was not looked at is among what is not proved. Raises
     `VerificationError` when the folder holds no checkpoint or the keys are none.
     """
     try:
         keys = None if vkeys is None else read_keys(vkeys)
     except Malformed as wrong:
         raise VerificationError(f"the key cannot be used: {wrong}") from wrong
+    if keys is None and policy is not None and policy.logs:
+        keys = policy.logs
     try:
         note = read_checkpoint(path)
         stated = Checkpoint.read(note.text)
@@ -123,7 +130,9 @@ def check_folder(
     except Malformed as wrong:
         raise VerificationError(f"{path / CHECKPOINT} is not a checkpoint: {wrong}") from wrong
     signature = _signature(note, stated, keys)
-    findings = [signature, *_tree(path, stated, told), _witnesses(note, policy)]
+    folder = _Folder.of(path)
+    tree = _not_made() if signature.holds is False else _tree(folder, stated, told)
+    findings = [signature, *tree, _witnesses(note, policy)]
     not_proved: tuple[str, ...] = LOG_DOES_NOT_PROVE
     if policy is not None and findings[-1].holds:
         not_proved = tuple(sentence for sentence in not_proved if sentence != _ALONE)
@@ -134,8 +143,54 @@ def check_folder(
             *not_proved,
             "That the log has not grown since: later checkpoints may exist elsewhere.",
             "Which entries are events and which are padding: who has the events can say.",
+            *folder.left_out(),
         ),
     )
+
+
+@dataclass(slots=True)
+class _Folder:
+    """The folder of a log, and how many files it has for what the checkpoint speaks of."""
+
+    path: Path
+    entries: int
+    """Files below tile/entries: a log has no more bundles than these."""
+    parts: int
+    """Files below tile/, those of entries among them."""
+    read: int = 0
+    """How many of them were looked at."""
+
+    @classmethod
+    def of(cls, path: Path) -> "_Folder":
+        parts = path / "tile"
+        return cls(path, sum(1 for _ in files(parts / "entries")), sum(1 for _ in files(parts)))
+
+    def content(self, name: str) -> bytes:
+        """No more of the file than the largest one of the layout has, and one. Raises OSError."""
+        data = content(self.path / name, WIDTH * (HASH_BYTES + 2))
+        self.read += 1
+        return data
+
+    def left_out(self) -> Iterator[str]:
+        """What of the folder was not looked at, each in a sentence."""
+        if unread := max(0, self.parts - self.read):
+            yield (
+                f"Anything about {unread} of the {self.parts} files below tile/: the checkpoint does not"
+                " speak of them, or the check ended before them. They were not looked at."
+            )
+        names: list[str] = []
+        with suppress(OSError):
+            names = sorted(each.name for each in self.path.iterdir())
+        if keys := [name for name in names if name.endswith(".vkey")]:
+            yield f"That {' and '.join(keys)} in the folder is the log's key: that was not looked at."
+        if _READS in names:
+            yield (
+                f"Anything about {self.path / _READS}: that is a log of its own, to be checked as that folder"
+                " with the key of that log, reads.vkey, from elsewhere. It was not looked at."
+            )
+        if others := [name for name in names if name not in {CHECKPOINT, "tile", _READS, *keys}]:
+            what = "one other thing" if len(others) == 1 else f"{len(others)} other things"
+            yield f"Anything about {what} in the folder beside the log: not looked at."
 
 
 def _finding(number: int, wrong: str | None, well: str) -> Finding:
@@ -170,7 +225,15 @@ def _witnesses(note: Note, policy: Policy | None) -> Finding:
     return _finding(5, None if judged.reached else judged.words, judged.words)
 
 
-def _tree(folder: Path, stated: Checkpoint, told: Told | None) -> list[Finding]:
+def _not_made() -> list[Finding]:
+    """Checks 2 to 4 of a checkpoint that nobody who is known has signed."""
+    words = (
+        "Not looked at, since the checkpoint is not signed by the key: its size and root are anybody's word."
+    )
+    return [Finding(number=number, title=TITLES[number], holds=None, words=words) for number in (2, 3, 4)]
+
+
+def _tree(folder: _Folder, stated: Checkpoint, told: Told | None) -> list[Finding]:
     """Checks 2 to 4: one walk through the entries."""
     wrong_tile: str | None = None
     tiles = 0
@@ -207,7 +270,7 @@ def _tree(folder: Path, stated: Checkpoint, told: Told | None) -> list[Finding]:
     ]
 
 
-def _leaf_hashes(folder: Path, start: int, size: int) -> list[bytes]:
+def _leaf_hashes(folder: _Folder, start: int, size: int) -> list[bytes]:
     """The leaf hashes of the next bundles from leaf `start` (a multiple of 256) on. Raises `_Damaged`."""
     found: list[bytes] = []
     for number in range(start // WIDTH, start // WIDTH + _AT_ONCE):
@@ -215,8 +278,10 @@ def _leaf_hashes(folder: Path, start: int, size: int) -> list[bytes]:
         if not wide:
             break
         path = tile.write_entries_path(number, wide)
+        if number >= folder.entries:  # links in circles have a file at every path
+            raise _Damaged(f"{path} cannot be: the folder has {folder.entries} files below tile/entries")
         try:
-            digests = tile.read_entries(_content(folder / path))
+            digests = tile.read_entries(folder.content(path))
         except Malformed as wrong:
             raise _Damaged(f"{path} is not an entry bundle: {wrong}") from wrong
         except OSError as wrong:
@@ -227,18 +292,12 @@ def _leaf_hashes(folder: Path, start: int, size: int) -> list[bytes]:
     return found
 
 
-def _differs(folder: Path, place: Place, wide: int, made: bytes) -> str | None:
+def _differs(folder: _Folder, place: Place, wide: int, made: bytes) -> str | None:
     """What is wrong with the file of a tile, in words; None where it is what was made."""
     path = tile.write_path(place, wide)
     stored: bytes | None = None
     with suppress(OSError):
-        stored = _content(folder / path)
+        stored = folder.content(path)
     if stored is None:
         return f"{path} is missing or cannot be read."
     return None if stored == made else f"{path} is not the tile that the entries make."
-
-
-def _content(path: Path) -> bytes:
-    """The file's bytes, and no more of them than the largest file of the layout has, and one."""
-    with path.open("rb", buffering=0) as file:
-        return file.read(WIDTH * (HASH_BYTES + 2) + 1)

@@ -4,11 +4,19 @@ WHAT is a bundle (`custody.examination`) or the folder of an exported log (`audi
 service, no database, no network, no settings. Exit codes: 0 the checkpoint is signed by the key that was
 given and no check that was made fails; 1 otherwise (also when no key was given), or it is no bundle; 2 a file
 or the key cannot be used at all.
+
+What is said may come out of a file that somebody wrote to deceive. It is printed as text, never as something
+that steers a terminal or turns the direction of reading.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
+from cryptography import x509
+
+from audit.file import content
 from audit.policy import MAX_POLICY_BYTES, Policy
 from audit.text import Malformed
 from audit.verify import Verdict, VerificationError
@@ -20,6 +28,10 @@ from desk.progress import bar
 _MOST_KEY = 1 << 18
 _MOST_ROOTS = 1 << 20
 _OUTCOMES = {True: "holds", False: "DOES NOT HOLD", None: "not made"}
+_ROOTS_UNUSED = (
+    "When anything was recorded, beyond the order of the log: the time stamps are in bundles, so the roots"
+    " that you gave (--roots) are not used for a folder."
+)
 _WHAT = {"custody": "Custody trail", "choices": "Choices trail, handed out on an order,"}
 
 
@@ -28,18 +40,18 @@ def verify(what: Path, key: str | None, *, policy: Path | None = None, roots: Pa
     witnesses that are wanted and one of root certificates (PEM); print; the exit code."""
     try:
         vkeys = None if key is None else _key(key)
-        wanted = None if policy is None else Policy.read(_content(policy, MAX_POLICY_BYTES))
-        trusted = None if roots is None else _content(roots, _MOST_ROOTS)
+        wanted = None if policy is None else Policy.read(content(policy, MAX_POLICY_BYTES))
+        trusted = None if roots is None else _roots(roots)
         if what.is_dir():
-            return _folder(what, vkeys, wanted)
-        return _bundle(what, _content(what, MOST_TOTAL), vkeys, wanted, trusted)
+            return _folder(what, vkeys, wanted, stamps=trusted is not None)
+        return _bundle(what, content(what, MOST_TOTAL), vkeys, wanted, trusted)
     except OSError as wrong:
         told = f"{wrong.filename}: {wrong.strerror}"
     except Malformed as wrong:
         told = str(wrong)
     except VerificationError as wrong:
         told = f"the key cannot be used: {wrong}"
-    print(f"custody: {told}.", file=sys.stderr)
+    _say(f"custody: {told}.", to=sys.stderr)
     return 2
 
 
@@ -47,37 +59,41 @@ def _bundle(what: Path, data: bytes, vkeys: str | None, policy: Policy | None, r
     try:
         read = bundle.read(data)
     except BundleRefused as refused:
-        print(f"{what} is not a bundle: {refused}.")
+        _say(f"{what} is not a bundle: {refused}.")
         return 1
     verdict = check(read, vkeys, policy, roots)
-    print(f"{_WHAT[read.trail]} of kit {read.kit}, {len(read.events)} events, log {read.origin}\n")
-    print(told_of(verdict, vkeys))
+    _say(
+        f"{_WHAT[read.trail]} of kit {read.kit}, {len(read.events)} events, log {read.origin}",
+        "",
+        *told_of(verdict, vkeys),
+    )
     return 0 if verdict.holds else 1
 
 
-def _folder(what: Path, vkeys: str | None, policy: Policy | None) -> int:
+def _folder(what: Path, vkeys: str | None, policy: Policy | None, *, stamps: bool) -> int:
     from audit.static import check_folder  # an exported log is many files; a bundle needs nothing of it
 
     if not (what / "checkpoint").exists():
-        print(
+        _say(
             f"custody: {what} is not an exported log: it has no checkpoint. Give the bundle as it was"
             " downloaded, the .zip file, if this is one that was unpacked.",
-            file=sys.stderr,
+            to=sys.stderr,
         )
         return 2
     try:
         with bar("leaves") as told:
             verdict = check_folder(what, vkeys, policy, told)
     except VerificationError as wrong:
-        print(f"custody: {wrong}.", file=sys.stderr)
+        _say(f"custody: {wrong}.", to=sys.stderr)
         return 2
-    print(f"The log in {what}\n")
-    print(told_of(verdict, vkeys))
+    if stamps:
+        verdict = replace(verdict, not_proved=(*verdict.not_proved, _ROOTS_UNUSED))
+    _say(f"The log in {what}", "", *told_of(verdict, vkeys))
     return 0 if verdict.holds else 1
 
 
-def told_of(verdict: Verdict, vkeys: str | None) -> str:
-    """The verdict for people: each numbered check, the outcome, and what was not proved."""
+def told_of(verdict: Verdict, vkeys: str | None) -> list[str]:
+    """The verdict for people, line by line: each numbered check, the outcome, and what was not proved."""
     lines = []
     for finding in verdict.findings:
         lines.append(f"{finding.number}. {_OUTCOMES[finding.holds]}: {finding.title}.")
@@ -100,22 +116,50 @@ def told_of(verdict: Verdict, vkeys: str | None) -> str:
         lines.append("The fingerprint of the key you gave is")
         lines.append(f"   {fingerprint(vkeys)}")
         lines.append("Compare it with one that reached you another way than this.")
-    lines += ["", "Not proved:", *(f"- {sentence}" for sentence in verdict.not_proved)]
-    return "\n".join(lines)
+    return [*lines, "", "Not proved:", *(f"- {sentence}" for sentence in verdict.not_proved)]
 
 
-def _content(path: Path, most: int) -> bytes:
-    """The file's bytes, and one more than `most` where there are more. Raises OSError."""
-    with path.open("rb") as file:
-        return file.read(most + 1)
+def _say(*lines: str, to: TextIO | None = None) -> None:
+    """Print each as one line: the only place from which words leave for the terminal.
+
+    Whatever is not printable (control characters of both sets, marks that turn the direction, line and
+    paragraph separators, what nobody assigned) is written as its escape, and so is what the terminal's
+    encoding does not have.
+    """
+    out = to or sys.stdout
+    text = "\n".join(
+        "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+        for line in lines
+    )
+    encoding = out.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=out)
+
+
+def _roots(path: Path) -> bytes:
+    """The file's certificates. Raises OSError, Malformed."""
+    data = content(path, _MOST_ROOTS)
+    try:
+        if len(data) > _MOST_ROOTS or not x509.load_pem_x509_certificates(data):
+            raise ValueError("too long, or empty")
+    except ValueError as wrong:
+        raise Malformed(f"{path} is not a file of root certificates in PEM") from wrong
+    return data
 
 
 def _key(given: str) -> str:
     """A public key itself, or the text of the file of that name. Raises OSError, Malformed."""
     path = Path(given)
-    if "+" in given and not path.exists():
+    if "+" in given and not _is_there(path):
         return given
-    data = _content(path, _MOST_KEY)
+    data = content(path, _MOST_KEY)
     if len(data) > _MOST_KEY:
         raise Malformed(f"{given} is not a file of public keys, one a line")
     return data.decode("utf-8", "replace")
+
+
+def _is_there(path: Path) -> bool:
+    """A key may be longer than a file's name can be."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from os import mkfifo
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,83 @@ def test_what_is_no_exported_log_or_no_key_is_said_at_once(tmp_path: Path) -> No
     make(tmp_path, digests(0, 1))
     with pytest.raises(VerificationError, match="key cannot be used"):
         static.check_folder(tmp_path, "no key")
+
+
+def test_a_pipe_in_the_place_of_any_file_is_found_and_waits_for_nobody(tmp_path: Path) -> None:
+    make(tmp_path, digests(0, 300))
+    for name in ("tile/0/001.p/44", "tile/1/000.p/1", "tile/entries/000"):
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+        mkfifo(tmp_path / name)
+        verdict = static.check_folder(tmp_path, VKEYS)
+        assert any(f"{name} " in each.words for each in verdict.findings if each.holds is False), name
+        (tmp_path / name).unlink()
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "checkpoint").unlink()
+    mkfifo(tmp_path / "checkpoint")
+    with pytest.raises(VerificationError, match="it is not a file but a pipe"):
+        static.check_folder(tmp_path, VKEYS)
+
+
+def state(folder: Path, size: int, keys: list[SigningKey]) -> None:
+    """A checkpoint of a size that nobody has the leaves of."""
+    stated = Checkpoint(ORIGIN, size, bytes(32))
+    (folder / "checkpoint").write_bytes(key.sign(stated, keys, 1_900_000_000).written())
+
+
+@pytest.mark.parametrize("vkeys", [VKEYS, None])
+def test_a_size_that_cannot_be_ends_where_the_files_end_even_if_links_go_in_circles(
+    tmp_path: Path, vkeys: str | None
+) -> None:
+    (tmp_path / "tile" / "entries").mkdir(parents=True)
+    for number in range(1000):
+        name = tile.write_entries_path(number, 256)
+        (tmp_path / name).write_bytes(tile.write_entries([bytes(32)] * 256))
+    for number in range(1, 10):  # a file at every path up to x009/x009/…/999
+        (tmp_path / "tile" / "entries" / f"x{number:03}").symlink_to(".")
+    state(tmp_path, 2**63 - 1, LOG_KEYS)
+    found: list[int] = []
+    verdict = static.check_folder(tmp_path, vkeys, told=lambda done, _: found.append(done))
+    assert [each.holds for each in verdict.findings[1:4]] == [False, False, False]
+    told = "tile/entries/x001/009 cannot be: the folder has 1009 files below tile/entries."
+    assert verdict.findings[1].words == told
+    assert found[-1] < 1009 * 256
+
+
+def test_of_a_checkpoint_that_the_key_did_not_sign_no_tile_is_looked_for(tmp_path: Path) -> None:
+    make(tmp_path, digests(0, 600))
+    state(tmp_path, 600, [SigningKey(ORIGIN, bytes(32), each.key_type) for each in LOG_KEYS])
+    seen: list[int] = []
+    verdict = static.check_folder(tmp_path, VKEYS, told=lambda done, _: seen.append(done))
+    assert [each.holds for each in verdict.findings] == [False, None, None, None, None]
+    assert not verdict.agrees
+    assert seen == []
+
+
+def test_what_of_the_folder_was_not_looked_at_is_counted_and_said(tmp_path: Path) -> None:
+    make(tmp_path, digests(0, 300))
+    whole = static.check_folder(tmp_path, VKEYS).not_proved
+    assert not any("looked at" in sentence for sentence in whole)
+    for name in ("tile/0/001.p/43", "tile/entries/002", "tile/5/000", "events.vkey", "letter.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"a lie")
+    (tmp_path / "reads").mkdir()
+    verdict = static.check_folder(tmp_path, VKEYS)
+    assert verdict.holds
+    parts, vkey, reads, other = verdict.not_proved[len(whole) :]
+    assert parts.startswith("Anything about 3 of the 8 files below tile/:")
+    assert vkey.startswith("That events.vkey in the folder is the log's key:")
+    assert f"{tmp_path / 'reads'}: that is a log of its own" in reads
+    assert "reads.vkey" in reads
+    assert other.startswith("Anything about one other thing in the folder")
+
+
+def test_the_log_lines_of_a_policy_are_the_key_where_no_other_is_given(tmp_path: Path) -> None:
+    make(tmp_path, digests(0, 300), cosigned=True)
+    known = "".join(f"log {each.verifier.written()}\n" for each in LOG_KEYS)
+    assert held(tmp_path, None, Policy.read(f"{known}quorum none\n".encode()))[1] is True
+    other = write_keys(SigningKey(ORIGIN, bytes(32), each.key_type).verifier for each in LOG_KEYS)
+    assert held(tmp_path, other, Policy.read(f"{known}quorum none\n".encode()))[1] is False
 
 
 # --- a folder written from the database -------------------------------------------------------------------
