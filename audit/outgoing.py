@@ -6,6 +6,7 @@ certificate for is counted and said, never passed over in silence.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from itertools import groupby
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from audit import tables
 from audit.key import VerifierKey
 from audit.note import Note, Signature
+from audit.publish import AHEAD
 from audit.text import Malformed
 from audit.token import StampRefused, check_chain
 
@@ -55,12 +57,19 @@ async def _notes(connection: AsyncConnection, log: str, sizes: Iterable[int]) ->
 async def _publications(connection: AsyncConnection, log: str) -> str | None:
     p, c = tables.publication.c, tables.checkpoint.c
     signed = select(c.size).where(c.log == log, c.size == p.size).exists()
-    query = select(p.slot, p.size, signed.label("signed")).where(p.log == log).order_by(p.slot)
+    columns = (p.slot, p.size, p.published_at, signed.label("signed"))
+    query = select(*columns).where(p.log == log).order_by(p.slot)
     before = 0
     for row in await connection.execute(query):
         what = f"The publication of {row.size} leaves of the log {log}"
         if not row.signed or row.size % 256:
             return f"{what} is of a size that was never signed to be published."
+        if row.slot > row.published_at + AHEAD:
+            return (
+                f"{what} is for the slot {row.slot.astimezone(UTC):%Y-%m-%d %H:%M} UTC, which had not come"
+                f" when it was made ({row.published_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC): it was altered,"
+                " or a clock was wrong."
+            )
         if row.size <= before:
             return f"{what} stands after one of {before}: the slots are out of order."
         before = row.size

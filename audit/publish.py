@@ -12,6 +12,9 @@ that night. So what the public sees of a log is not the log that is signed four 
    `audit.tables.padding`, so that whoever checks the log against the events can tell padding from an event
    that was removed: only what is made out of a stored salt counts as padding.
 
+Slots are counted by the database's clock, as all its times are. A slot that has not come by that clock is no
+reason to wait for it (`misdated`): a clock that once was years ahead must not silence the log for years.
+
 What still shows: by how many times 256 a log grew in one slot, and that the service was running.
 
 `publish` does it in this order: integrate and pad in one transaction, sign, insert the row of the
@@ -25,7 +28,7 @@ from hashlib import sha256
 from secrets import token_bytes
 from typing import Final
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import and_, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit import log as logs
@@ -35,6 +38,8 @@ from audit.tile import WIDTH
 
 SALT_BYTES: Final = 32
 PADDING: Final = b"custody.padding/v1\n"
+AHEAD: Final = timedelta(minutes=5)
+"""By how much a slot may lie after the moment at which it was published: two clocks are never the same."""
 
 
 class NotPublished(Exception):
@@ -92,16 +97,15 @@ async def pad(connection: AsyncConnection, log: str) -> int:
 
 
 async def publish(engine: AsyncEngine, signer: Signer, slot: datetime) -> Publication | None:
-    """Publish the signer's log for `slot`; None when that, or a later one, was published already.
+    """Publish the signer's log for `slot`; None when that was done, or for a later one that has come.
 
     Nobody else may integrate or sign this log meanwhile. Raises `NotPublished` when somebody did,
     `sign.CannotSign` and `tile.MissingTile` as signing and integrating do; all of them leave a log that the
     next call can publish.
     """
     async with engine.connect() as connection:
-        last = await last_publication(connection, signer.name)
-    if last is not None and last.slot >= slot:
-        return None
+        if await _done(connection, signer.name, slot):
+            return None
     more, whole = True, 0
     while more:
         async with engine.begin() as transaction:
@@ -117,6 +121,31 @@ async def publish(engine: AsyncEngine, signer: Signer, slot: datetime) -> Public
         row = insert(tables.publication).values(log=signer.name, slot=slot, size=whole)
         (published_at,) = (await transaction.execute(row.returning(tables.publication.c.published_at))).one()
     return Publication(slot=slot, size=whole, published_at=published_at)
+
+
+async def _done(connection: AsyncConnection, log: str, slot: datetime) -> bool:
+    """Whether `log` was published for this slot, or for a later one that is not `misdated`."""
+    c = tables.publication.c
+    later = and_(c.slot > slot, c.slot <= func.clock_timestamp() + AHEAD)
+    found = select(c.slot).where(c.log == log, or_(c.slot == slot, later)).limit(1)
+    return await connection.scalar(found) is not None
+
+
+async def misdated(connection: AsyncConnection, log: str) -> datetime | None:
+    """The latest slot of `log` that had not come when it was published, or has not come now; None: all had.
+
+    A clock was ahead then, or somebody changed the row.
+    """
+    c = tables.publication.c
+    never = or_(c.slot > c.published_at + AHEAD, c.slot > func.clock_timestamp() + AHEAD)
+    found: datetime | None = await connection.scalar(select(func.max(c.slot)).where(c.log == log, never))
+    return found
+
+
+async def clock(connection: AsyncConnection) -> datetime:
+    """The time by the database's clock, by which slots are counted."""
+    now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    return now
 
 
 async def last_publication(connection: AsyncConnection, log: str) -> Publication | None:

@@ -32,6 +32,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit import tables
@@ -41,6 +42,7 @@ from audit.log import prove_consistency, signed_size
 from audit.note import MAX_SIGNATURES, Note, Signature
 from audit.policy import Policy, Quorum, Trouble, Witness
 from audit.text import HASH_BYTES, Malformed, read_decimal, read_utf8, write_base64
+from audit.tile import MissingTile
 
 MAX_HASHES: Final = 63  # in one request; no tree of a size that PostgreSQL counts needs more
 ASK_SECONDS: Final = 10.0  # for one request, from the connection to the last byte
@@ -200,21 +202,36 @@ async def ask(engine: AsyncEngine, log: str, policy: Policy) -> Quorum | None:
     for witness in policy.witnesses:
         if witness.url is not None:
             by_url.setdefault(witness.url, []).append(witness)
-    asked = [
-        _ask_one(engine, log, published, url, witnesses, max(olds.get(_id(one), 0) for one in witnesses))
-        for url, witnesses in by_url.items()
-        if any(_id(one) not in there for one in witnesses)
-    ]
-    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    asked = {
+        url: witnesses for url, witnesses in by_url.items() if any(_id(one) not in there for one in witnesses)
+    }
+    outcomes = await asyncio.gather(
+        *(
+            _ask_one(engine, log, published, url, witnesses, max(olds.get(_id(one), 0) for one in witnesses))
+            for url, witnesses in asked.items()
+        ),
+        return_exceptions=True,
+    )
     troubles: list[Trouble] = []
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
+    for witnesses, outcome in zip(asked.values(), outcomes, strict=True):
+        if isinstance(outcome, (MissingTile, DBAPIError)) or (
+            isinstance(outcome, BaseException) and not isinstance(outcome, Exception)
+        ):
             raise outcome  # our own database or tree; the other witnesses are done by now
-        troubles.extend(outcome)
+        if isinstance(outcome, Exception):
+            troubles.append(_unforeseen(witnesses, outcome))
+        elif isinstance(outcome, list):
+            troubles.extend(outcome)
     async with engine.connect() as connection:
         judged = _judge(published.note, await _lines(connection, log, published.size), policy)
     words = " ".join([judged.words, *(trouble.words for trouble in troubles)])
     return replace(judged, words=words, troubles=(*judged.troubles, *troubles))
+
+
+def _unforeseen(witnesses: Sequence[Witness], failed: Exception) -> Trouble:
+    """What no rule here speaks of is a trouble of that witness alone."""
+    name = " and ".join(witness.name for witness in witnesses)
+    return Trouble(name, f"{name} could not be asked ({type(failed).__name__}).")
 
 
 async def quorum(connection: AsyncConnection, log: str, policy: Policy) -> Quorum | None:
@@ -384,7 +401,11 @@ async def _post(address: Address, body: bytes) -> Answer:
     try:
         response.begin()
         content = response.read()
-    except (http.client.HTTPException, ValueError) as wrong:
+    except (
+        http.client.HTTPException,
+        ValueError,
+        OverflowError,
+    ) as wrong:  # a length of 30 digits
         raise _Stop("did not answer in HTTP") from wrong
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Answer(response.status, media_type, content)

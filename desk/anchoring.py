@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit import publish, stamp, witness
-from audit.policy import Policy, Quorum
+from audit.policy import Policy
 from audit.stamp import StampRefused
 from audit.text import Malformed
 from desk.settings import CannotStart, Settings
@@ -46,6 +46,37 @@ async def unwitnessed_since(connection: AsyncConnection, log: str, policy: Polic
 def overdue(since: datetime | None, now: datetime, hours: int) -> bool:
     """Whether the quorum has been missed for so long that people must look."""
     return since is not None and now - since >= timedelta(hours=hours)
+
+
+async def unpublished_since(
+    connection: AsyncConnection, log: str, now: datetime, minutes: int
+) -> datetime | None:
+    """When `log` last left the house, if that is more than two slots of so many `minutes` ago; else None.
+
+    None, too, before the first publication.
+    """
+    last = await publish.last_publication(connection, log)
+    if last is None or now - last.published_at <= 2 * timedelta(minutes=minutes):
+        return None
+    return last.published_at
+
+
+async def unseen(connection: AsyncConnection, log: str, minutes: int) -> list[str]:
+    """What people must know of the publications of `log`, whether or not one was made just now."""
+    told = []
+    since = await unpublished_since(connection, log, await publish.clock(connection), minutes)
+    if since is not None:
+        told.append(
+            f"ALARM: the log {log} has not left the house since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC."
+        )
+    slot = await publish.misdated(connection, log)
+    if slot is not None:
+        told.append(
+            f"ALARM: a publication of the log {log} is for {slot.astimezone(UTC):%Y-%m-%d %H:%M} UTC,"
+            " which had not come. A clock was ahead, or somebody changed the row: custody log check says"
+            " which. Publishing goes on."
+        )
+    return told
 
 
 @dataclass(slots=True)
@@ -126,22 +157,26 @@ class Anchoring:
     async def witnessed(self, log: str) -> bool:
         """Ask the witnesses whose cosignature of the last publication is missing; whether none is, then."""
         assert self.policy is not None, "only asked where there is a policy"
-        quorum = await witness.ask(self.engine, log, self.policy)
+        try:
+            quorum = await witness.ask(self.engine, log, self.policy)
+        except Exception as failed:  # however asking fails, a quorum that is missing too long is told
+            await self._alarm(log, self.policy, f"Asking them failed ({type(failed).__name__}).")
+            raise
         if quorum is None:
             return True  # until the first publication
         if quorum.troubles:
             self.say(f"the log {log}: {quorum.words}")
         if not quorum.reached:
-            await self._alarm(log, self.policy, quorum)
+            await self._alarm(log, self.policy, quorum.words)
         return quorum.reached and not quorum.troubles
 
-    async def _alarm(self, log: str, policy: Policy, quorum: Quorum) -> None:
+    async def _alarm(self, log: str, policy: Policy, words: str) -> None:
         async with self.engine.connect() as connection:
             since = await unwitnessed_since(connection, log, policy)
         if since is not None and overdue(since, datetime.now(UTC), self.alarm_hours):
             self.say(
                 f"ALARM: no quorum of witnesses has cosigned the log {log} since"
-                f" {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC. {quorum.words}"
+                f" {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC. {words}"
             )
 
     async def stamped(self, log: str) -> bool:

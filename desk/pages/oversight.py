@@ -16,7 +16,7 @@ from custody.number import NumberRefused, parse_kit_number
 from custody.permission import may
 from desk import edge, texts
 from desk.alarm import alarm_of, silent_since
-from desk.anchoring import overdue, read_policy, unwitnessed_since
+from desk.anchoring import overdue, read_policy, unpublished_since, unwitnessed_since
 from desk.edge import Signed
 from desk.keys import LOGS, public_keys
 from desk.pages.page import page, translated
@@ -79,6 +79,9 @@ async def _standing(
         "size": Checkpoint.read(note.text).size if note else 0,
         "note": note.written().decode() if note else None,
         "published": await publish.last_publication(connection, name),
+        "unpublished_since": await unpublished_since(
+            connection, name, await publish.clock(connection), settings.slot_minutes
+        ),
         "quorum": None if policy is None else await witness.quorum(connection, name, policy),
         "unwitnessed_since": since,
         "overdue": overdue(since, now, settings.witness_alarm_hours),

@@ -39,6 +39,14 @@ GARBAGE = {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         "did not answer in HTTP",
     ),
+    "a length of thirty digits": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\nx",
+        "did not answer in HTTP",
+    ),
+    "a chunk of thirty digits": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 30 + b"\r\nx",
+        "did not answer in HTTP",
+    ),
     "a page": (http_answer("200 OK", b"<html>welcome</html>"), "does not end with a newline"),
     "an empty answer": (http_answer("200 OK", b""), "does not end with a newline"),
     "an empty line": (http_answer("200 OK", b"\n"), "em dash"),
@@ -86,6 +94,27 @@ async def test_what_is_no_answer_is_told_stored_nowhere_and_hurts_no_other_witne
     assert words in trouble.words
     assert trouble.words in found.words
     assert [cosigned.name for cosigned in found.cosigned] == ["w2"]
+    assert await stored(engines) == [(256, "w2.example")]
+
+
+@pytest.mark.anyio
+async def test_a_fault_that_no_rule_speaks_of_is_the_trouble_of_one_witness(
+    engines: Engines, signer: Signer, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = start("w1"), start("w2")
+    port, exchange = Address.read(one.url).port, witness._exchange
+
+    async def broken(address: Address, request: bytes) -> bytes:
+        if address.port == port:
+            raise RuntimeError("a fault that nobody thought of")
+        return await exchange(address, request)
+
+    monkeypatch.setattr(witness, "_exchange", broken)
+    await publish(engines, signer, 256)
+    found = await asked(engines, policy(line_of(one), line_of(other)))
+    (trouble,) = found.troubles
+    assert (trouble.name, trouble.grave) == ("w1", False)
+    assert "RuntimeError" in trouble.words
     assert await stored(engines) == [(256, "w2.example")]
 
 

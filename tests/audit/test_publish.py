@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from audit import log, publish, sign, tables
+from audit import log, outgoing, publish, sign, tables
 from audit.key import SigningKey
 from audit.keybox import Keybox, create_keys, open_box
 from audit.note import Note
@@ -22,7 +22,7 @@ from tests.audit.whole_log import checkpoints, digests, grow, leaves, queue
 from tests.conftest import Database, Engines
 
 ORIGIN = "custody.example/log"
-SLOT = datetime(2031, 3, 4, tzinfo=UTC)
+SLOT = datetime(2021, 3, 4, tzinfo=UTC)  # one that has come
 
 
 class PowerCut(Exception):
@@ -159,6 +159,35 @@ async def test_a_slot_is_published_once_and_an_earlier_one_never_afterwards(
         assert await publish.publish(engines.clerk, signer, slot) is None
     assert len(await leaves(engines.auditor)) == size
     assert await publications(engines.auditor) == [(SLOT, 256)]
+
+
+@pytest.mark.anyio
+async def test_a_clock_that_once_was_years_ahead_does_not_silence_the_log(
+    engines: Engines, signer: Signer
+) -> None:
+    ahead = datetime(9999, 12, 31, tzinfo=UTC)
+    await publish.publish(engines.clerk, signer, ahead)
+    async with engines.service.connect() as connection:
+        assert await publish.misdated(connection, "events") == ahead
+        assert await publish.misdated(connection, "reads") is None
+    for slot, published in ((SLOT, True), (SLOT, False), (SLOT + timedelta(days=1), True), (SLOT, False)):
+        assert (await publish.publish(engines.clerk, signer, slot) is not None) is published
+    assert await publications(engines.auditor) == [(ahead, 256), (SLOT, 512), (SLOT + timedelta(days=1), 768)]
+
+
+@pytest.mark.anyio
+async def test_a_slot_that_had_not_come_when_it_was_published_is_named_by_the_check(
+    engines: Engines, signer: Signer
+) -> None:
+    await publish.publish(engines.clerk, signer, SLOT)
+    async with engines.clerk.connect() as connection:
+        assert (await outgoing.check(connection, "events")).wrong is None
+    await publish.publish(engines.clerk, signer, datetime.now(UTC) + timedelta(hours=2))
+    async with engines.clerk.connect() as connection:
+        wrong = (await outgoing.check(connection, "events")).wrong
+    assert wrong is not None
+    assert wrong.startswith("The publication of 512 leaves of the log events is for the slot")
+    assert "had not come when it was made" in wrong
 
 
 @pytest.mark.anyio

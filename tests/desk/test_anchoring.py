@@ -15,7 +15,16 @@ from audit.keybox import create_keys, open_box
 from audit.policy import Policy
 from audit.sign import Signer
 from desk import anchoring
-from desk.anchoring import FIRST_PAUSE, LONGEST_PAUSE, Anchoring, Errand, overdue, unwitnessed_since
+from desk.anchoring import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    Anchoring,
+    Errand,
+    overdue,
+    unpublished_since,
+    unseen,
+    unwitnessed_since,
+)
 from desk.settings import CannotStart
 from tests.audit import an_authority
 from tests.audit.a_witness import AWitness, LogKey, running
@@ -223,6 +232,45 @@ async def test_a_quorum_that_was_never_reached_is_counted_from_the_first_publica
     patient, said = anchor(engines, policy=away, alarm_hours=9999)
     assert not await patient.witnessed("events")
     assert not any("ALARM" in line for line in said)
+
+
+async def test_the_alarm_is_reached_however_asking_fails(
+    engines: Engines, signer: Signer, witness: AWitness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_at(engines, signer, datetime.now(UTC) - timedelta(days=3))
+    made, said = anchor(engines, policy=policy(witness, url="http://127.0.0.1:1/w"))
+
+    async def broken(*given: object) -> None:
+        raise OverflowError("a fault that nobody thought of")
+
+    monkeypatch.setattr("audit.witness._published", broken)
+    with pytest.raises(OverflowError):
+        await made.witnessed("events")
+    assert said[-1].startswith("ALARM: no quorum of witnesses has cosigned the log events since")
+    assert "Asking them failed (OverflowError)" in said[-1]
+
+
+async def test_a_log_that_has_not_left_the_house_for_two_slots_is_told(
+    engines: Engines, signer: Signer
+) -> None:
+    now = datetime.now(UTC)
+    async with engines.service.connect() as connection:
+        assert await unseen(connection, "events", 60) == [], "before the first publication"
+    last = now - timedelta(hours=3)
+    await publish_at(engines, signer, last)
+    async with engines.service.connect() as connection:
+        assert await unpublished_since(connection, "events", now, 60) == last
+        assert await unpublished_since(connection, "events", now, 90) is None, "two slots, not more"
+        (told,) = await unseen(connection, "events", 60)
+        assert await unseen(connection, "events", 1440) == []
+    assert told.startswith("ALARM: the log events has not left the house since")
+
+
+async def test_a_slot_that_had_not_come_is_told(engines: Engines, signer: Signer) -> None:
+    await publish.publish(engines.clerk, signer, datetime(9999, 12, 31, tzinfo=UTC))
+    async with engines.service.connect() as connection:
+        (told,) = await unseen(connection, "events", 60)
+    assert told.startswith("ALARM: a publication of the log events is for 9999-12-31 00:00 UTC")
 
 
 async def test_a_policy_that_wants_no_witness_never_alarms(engines: Engines, signer: Signer) -> None:
