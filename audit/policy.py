@@ -19,7 +19,7 @@ One rule is ours: a key is not a log's and a witness's at once, or the log would
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Self
 
@@ -147,6 +147,19 @@ class Policy:
             if sum(member in met for member in group.members) >= group.threshold:
                 met.add(group.octets)
         return self.quorum is None or self.quorum in met
+
+    def without(
+        self, keys: Collection[VerifierKey], origins: Collection[str]
+    ) -> tuple[Self, tuple[str, ...]]:
+        """This policy without the witnesses that are the log itself, and their names in it.
+
+        Those are witnesses that hold a public key of `keys`, of whatever type, or sign in a name of
+        `origins`. A group or quorum that they were members of wants as many as before.
+        """
+        own = {key.public_key for key in keys}
+        selves = [one for one in self.witnesses if one.key.public_key in own or one.key.name in origins]
+        others = tuple(one for one in self.witnesses if one not in selves)
+        return replace(self, witnesses=others), tuple(one.name for one in selves)
 
     def judge(self, note: Note) -> Quorum:
         """Who of the witnesses cosigned `note`, and whether that is enough. Log signatures are not looked at.

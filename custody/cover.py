@@ -9,7 +9,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
-from audit.key import ED25519
+from audit.key import ED25519, VerifierKey
 from audit.note import Note, Signature
 from audit.text import Malformed
 from custody.bundle import Bundle, fingerprint
@@ -47,13 +47,17 @@ def covered(bundle: Bundle) -> Bundle:
 
 def announced(bundle: Bundle) -> str | None:
     """The fingerprint of the public keys that the log named last in this bundle; None where it named none."""
-    for told in reversed(bundle.keys):
-        try:
-            vkeys = decode(told.event).get("vkeys", ())
-        except EventRefused:
-            return None
-        return fingerprint("".join(f"{vkey}\n" for vkey in vkeys)) if vkeys else None
-    return None
+    vkeys = _announced(bundle)
+    return fingerprint("".join(f"{vkey}\n" for vkey in vkeys)) if vkeys else None
+
+
+def _announced(bundle: Bundle) -> tuple[str, ...]:
+    if not bundle.keys:
+        return ()
+    try:
+        return tuple(decode(bundle.keys[-1].event).get("vkeys", ()))
+    except EventRefused:
+        return ()
 
 
 def page(bundle: Bundle) -> bytes:
@@ -146,15 +150,20 @@ echo "$stated"
 
 
 def _ed25519(bundle: Bundle) -> tuple[int, Signature]:
-    """The line of the checkpoint with the log's own Ed25519 signature, the last one, and the signature."""
-    signatures = Note.read(bundle.note).signatures
-    found = None
-    for line, each in enumerate(signatures, 5):
-        if each.name == bundle.origin and len(each.signature) == _ED25519_BYTES:
-            found = line, each
-    if found is None:
+    """The first line of the checkpoint with an Ed25519 signature in the log's name, and the signature.
+
+    Of lines by keys that the log named last in this bundle, where it has such: a line that somebody added in
+    the log's name (check 7 refuses it) does not send a reader to a stranger's key.
+    """
+    lines = [
+        (line, each)
+        for line, each in enumerate(Note.read(bundle.note).signatures, 5)
+        if each.name == bundle.origin and len(each.signature) == _ED25519_BYTES
+    ]
+    if not lines:
         raise Malformed(f"the checkpoint bears no signature of type 0x{ED25519:02x} by {bundle.origin}")
-    return found
+    named = [VerifierKey.read(vkey) for vkey in _announced(bundle)]
+    return next(((line, each) for line, each in lines if any(key.claims(each) for key in named)), lines[0])
 
 
 def _more(bundle: Bundle) -> str:

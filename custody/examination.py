@@ -8,12 +8,14 @@
 5. Each event is in the log under exactly ``checkpoint.txt`` (RFC 9162 section 2.1.3.2).
 6. The steps follow the protocol, as far as one of the two trails can tell (:mod:`custody.court`).
 7. The checkpoint is signed by the log: by keys from outside, of every type among them, or by later keys that
-   the history in the bundle leads to from them (:mod:`custody.key_history`).
-8. That history holds together.
-9. Each anchor is signed by keys of that history or from outside, and the log only grew from it to the
-   checkpoint (RFC 9162 section 2.1.4.2).
+   the history in the bundle leads to from them (:mod:`custody.key_history`); nobody else signed in its name.
+8. That history holds together, is the one of the keys from outside, and ends with keys that signed the
+   checkpoint.
+9. Each anchor is signed by keys from outside or by keys of that history as far as it is bound to them, and
+   the log only grew from it to the checkpoint (RFC 9162 section 2.1.4.2).
 10. Witnesses saw it: the quorum of a policy from outside (C2SP tlog-policy) cosigned the checkpoint, or an
-    anchor that covers some of the events.
+    anchor that covers some of the events; none of them is the log itself, and no event says that it was
+    recorded after they saw it.
 11. Time stamps (RFC 3161) over the anchors lead to roots from outside; each event was there no later than the
     earliest stamp over an anchor that covers it, and does not say that it was recorded after that.
 
@@ -31,10 +33,10 @@ from itertools import groupby
 from typing import Final
 
 from audit.checkpoint import Checkpoint
-from audit.key import NotSigned, VerifierKey, read_keys, signed_with, verify
+from audit.key import NotSigned, read_keys, verify
 from audit.merkle import InvalidProof, verify_consistency
 from audit.note import Note
-from audit.policy import Policy
+from audit.policy import Policy, Quorum
 from audit.proof import ManyProofs
 from audit.text import Malformed, read_hash, read_utf8
 from audit.token import Stamped, StampRefused, check_chain
@@ -43,9 +45,10 @@ from custody.bundle import Anchor, Bundle, anchor_name, event_name, proof_name
 from custody.court import CourtCopy
 from custody.cover import NOT_TRUE, page
 from custody.event import Event, EventRefused, decode
-from custody.key_history import Generation, History, Keys, forward, signed_by
+from custody.key_history import Generation, History, Keys, forward, reached, signed_by
 from custody.key_history import read as read_history
 from custody.protocol import Trail
+from custody.signers import not_this_logs, one_algorithm, stranger, who_signed, why_not
 
 TITLES: Final = {
     1: "The bundle has the files it should have",
@@ -77,6 +80,9 @@ OTHER_TRAIL: Final = {
     ),
 }
 NO_WITNESS: Final = "That the log showed everyone the same: no policy of witnesses was given."
+NO_WITNESS_OF_LOG: Final = (
+    "That the log showed everyone the same: no key was given that says which log this is."
+)
 NO_QUORUM: Final = (
     "That the log showed everyone the same: the witnesses that the policy wants did not cosign this."
 )
@@ -93,6 +99,7 @@ NOT_BEFORE: Final = (
 NO_GROWTH: Final = (
     "That nothing was removed from the log before its checkpoint: no earlier one is in this bundle."
 )
+WHOSE: Final = "No key was given, so nobody knows whose checkpoints these are."
 
 
 CLOCKS_DIFFER: Final = timedelta(minutes=5)  # between the log's clock and an authority's
@@ -130,6 +137,20 @@ class _Examination:
         said = Finding(number=number, title=TITLES[number], holds=wrong is None, words=wrong or well)
         self.findings.append(said)
         return wrong is None
+
+    def found_of_log(self, number: int, wrong: str | None, well: str) -> None:
+        """The same for what says something only about a log whose keys are known: else it is not made."""
+        if wrong is None and self.keys is None:
+            self.not_made(number, f"{WHOSE} {well}")
+        else:
+            self.found(number, wrong, well)
+
+    @property
+    def known(self) -> tuple[Keys, ...]:
+        """The sets of keys that are this log's, for who trusts those from outside."""
+        if self.keys is None:
+            return ()
+        return (*forward(self.history, self.keys), *(g.keys for g in reached(self.history, self.keys)))
 
     def not_made(self, number: int, why: str) -> None:
         self.findings.append(Finding(number=number, title=TITLES[number], holds=None, words=why))
@@ -331,48 +352,20 @@ def _signature(made: _Examination) -> bool:
     made.not_proved.append(RIGHT_KEY)
     if made.note is None or made.checkpoint is None:
         return made.found(7, "There is no checkpoint.")
+    note, checkpoint = made.note, made.checkpoint
+    if lacking := one_algorithm(note, checkpoint.origin, made.keys):
+        made.not_proved.append(lacking)
+    if unknown := stranger(note, checkpoint.origin, made.known):
+        return made.found(7, f"The checkpoint {unknown}.")
     trusted = forward(made.history, made.keys)
     for changes, keys in enumerate(trusted):
-        own = [key for key in keys if key.name == made.checkpoint.origin]
-        if own and signed_by(made.note, own):
-            return made.found(7, None, _who_signed(made.note, made.checkpoint, own, changes))
-    return made.found(7, f"The checkpoint is not to be trusted: {_why_not(made, trusted)}.")
-
-
-def _who_signed(note: Note, checkpoint: Checkpoint, keys: Sequence[VerifierKey], changes: int) -> str:
-    way = ""
-    if changes:
-        times = "one change" if changes == 1 else f"{changes} changes"
-        way = (
-            f" These are not the keys you gave, but follow from them by {times} of keys, each signed by the"
-            " keys before."
-        )
-    return (
-        f"{checkpoint.origin} signed that the log has {checkpoint.size} leaves, with"
-        f" {signed_with(note, keys)}.{way}"
-    )
-
-
-def _why_not(made: _Examination, trusted: Sequence[Keys]) -> str:
-    """In the words of the strictest of the ways in which it might have been signed."""
-    note, checkpoint = made.note, made.checkpoint
-    if note is None or checkpoint is None:
-        return "there is no checkpoint"
-    keys = trusted[-1]
-    own = [key for key in keys if key.name == checkpoint.origin]
-    if not own:
-        names = ", ".join(sorted({key.name for key in keys}))
-        return f"it is of {checkpoint.origin}, the keys are for {names}"
-    try:
-        signers = {key.key_type for key in verify(note, own)}
-    except NotSigned as why:
-        reason = str(why)
-    else:
-        lacking = sorted({key.algorithm for key in own if key.key_type not in signers})
-        reason = f"the {lacking[0]} signature by {checkpoint.origin} is missing"
+        own = [key for key in keys if key.name == checkpoint.origin]
+        if own and signed_by(note, own):
+            return made.found(7, None, who_signed(note, checkpoint, own, changes))
+    reason = why_not(note, checkpoint, trusted[-1])
     if made.bundle.keys and len(trusted) == 1:
         reason += ", and what the log recorded about its keys does not lead from the keys you gave to others"
-    return reason
+    return made.found(7, f"The checkpoint is not to be trusted: {reason}.")
 
 
 def _history(made: _Examination) -> None:
@@ -392,7 +385,13 @@ def _history(made: _Examination) -> None:
             f"; on {renewed[-1]} the log went on under another name, after its database was taken back to an"
             " earlier point"
         )
-    made.found(8, made.history.wrong, f"{words}.")
+    if made.history.wrong is None and made.keys is None:
+        made.not_made(8, f"No key was given, so it vouches for nothing but itself. {words}.")
+        return
+    wrong = made.history.wrong or not_this_logs(
+        made.history, made.keys or (), made.note, made.checkpoint.origin if made.checkpoint else None
+    )
+    made.found(8, wrong, f"{words}.")
 
 
 def _day(generation: Generation) -> str:
@@ -408,8 +407,7 @@ def _growth(made: _Examination) -> None:
     if made.checkpoint is None or len(made.anchors) != len(made.bundle.anchors):
         made.found(9, "Without a checkpoint and whole anchors this cannot be shown.")
         return
-    sets = [g.keys for g in made.history.generations] + ([made.keys] if made.keys else [])
-    wrong = None
+    sets, wrong = made.known, None
     for each in made.anchors:
         earlier = each.checkpoint
         own = [[key for key in keys if key.name == earlier.origin] for keys in sets]
@@ -423,7 +421,9 @@ def _growth(made: _Examination) -> None:
                 f" leaves: {why}."
             )
             continue
-        if sets and not any(keys and signed_by(Note.read(each.anchor.signed), keys) for keys in own):
+        if made.keys is not None and not any(
+            keys and signed_by(Note.read(each.anchor.signed), keys) for keys in own
+        ):
             wrong = (
                 wrong
                 or f"{anchor_name(each.number, 'signed.txt')} is not signed by any known keys of the log."
@@ -432,7 +432,9 @@ def _growth(made: _Examination) -> None:
         made.grown.append(each)
     sizes = ", ".join(str(each.checkpoint.size) for each in made.anchors[:12])
     more = f" and {len(made.anchors) - 12} more" if len(made.anchors) > 12 else ""
-    made.found(9, wrong, f"It grew from {sizes}{more} to {made.checkpoint.size} leaves, and lost none.")
+    made.found_of_log(
+        9, wrong, f"It grew from {sizes}{more} to {made.checkpoint.size} leaves, and lost none."
+    )
 
 
 # --- who saw it, and when -----------------------------------------------------------------
@@ -448,32 +450,59 @@ def _witnesses(made: _Examination, policy: Policy | None) -> None:
         made.not_made(10, "The policy wants no witness.")
         made.not_proved.append(NO_WITNESS)
         return
+    policy, selves = _independent(made, policy)
     notes = [(a.checkpoint.size, a.note) for a in reversed(made.grown)]
     if made.note is not None and made.checkpoint is not None:
         notes.insert(0, (made.checkpoint.size, made.note))
-    reached, told = 0, "There is no checkpoint"
+    reached_, told, wrong = 0, "There is no checkpoint", None
     try:
         for at, (size, note) in enumerate(notes):
             quorum = policy.judge(note)
             if at == 0:
                 told = quorum.words
-            if quorum.reached and _of_its_log(policy, note) and size > reached:
-                reached, told = size, quorum.words
+            if quorum.reached and _of_its_log(policy, note):
+                wrong = wrong or _seen_before(made, size, quorum)
+                if size > reached_:
+                    reached_, told = size, quorum.words
     except NotSigned as why:
         made.found(10, f"A cosignature is not what it claims: {why}.")
         made.not_proved.append(NO_QUORUM)
         return
-    seen = [n for n, index in enumerate(made.indexes, 1) if index < reached]
-    if not seen:
+    seen = [n for n, index in enumerate(made.indexes, 1) if index < reached_]
+    if not seen or wrong:
         if policy.logs and notes and not _of_its_log(policy, notes[0][1]):
             told = f"The policy is for other keys of a log than those that signed this. {told}"
-        made.found(10, told)
+        made.found(10, selves + (wrong or told))
         made.not_proved.append(NO_QUORUM)
         return
     unseen = sorted(set(range(1, len(made.indexes) + 1)) - set(seen))
-    made.found(10, None, f"{told} This covers {_numbers(seen)}{_but(unseen)}.")
+    made.found_of_log(10, None, f"{selves}{told} This covers {_numbers(seen)}{_but(unseen)}.")
+    if made.keys is None:
+        made.not_proved.append(NO_WITNESS_OF_LOG)
     if unseen:
         made.not_proved.append(f"That the log showed everyone the same {_numbers(unseen)}: they came later.")
+
+
+def _independent(made: _Examination, policy: Policy) -> tuple[Policy, str]:
+    """The policy without witnesses that are the log itself, by key or name, and which those were."""
+    keys = {*(made.keys or ()), *(key for each in made.history.generations for key in each.keys)}
+    names = {made.bundle.origin, *(key.name for key in keys)}
+    policy, selves = policy.without(keys, names)
+    which = " and ".join(selves)
+    return policy, f"Not counted, because it is the log itself: {which}. " if selves else ""
+
+
+def _seen_before(made: _Examination, size: int, quorum: Quorum) -> str | None:
+    """Which event says that it was recorded after witnesses had seen it."""
+    for one in quorum.cosigned:
+        for event, index in zip(made.events, made.indexes, strict=False):
+            late = one.at is not None and event.recorded_at.timestamp() > one.at + CLOCKS_DIFFER.seconds
+            if index < size and late:
+                return (
+                    f"Event {event.number} says that it was recorded on {_moment(event.recorded_at)}, but a"
+                    f" checkpoint that covers it was cosigned before that, by {one.words()}."
+                )
+    return None
 
 
 def _of_its_log(policy: Policy, note: Note) -> bool:
@@ -507,10 +536,10 @@ def _times(made: _Examination, roots: bytes | None) -> None:
     for event, stamp in ((e, earliest[e.number]) for e in made.events if e.number in earliest):
         if event.recorded_at > stamp.at + CLOCKS_DIFFER:
             wrong = wrong or (
-                f"Event {event.number} says that it was recorded on {_moment(event.recorded_at)}, but a checkpoint"
-                f" that covers it was stamped before that, on {_moment(stamp.at)}."
+                f"Event {event.number} says that it was recorded on {_moment(event.recorded_at)}, but a"
+                f" checkpoint that covers it was stamped before that, on {_moment(stamp.at)}."
             )
-    made.found(11, wrong, _table(earliest, usable))
+    made.found_of_log(11, wrong, _table(earliest, usable))
     made.not_proved.append(NOT_BEFORE if usable and wrong is None else NO_STAMP)
     last = max((size for size, _ in usable), default=0)
     later = [n for n, index in enumerate(made.indexes, 1) if index >= last]

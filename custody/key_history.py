@@ -11,6 +11,12 @@ so who knows the keys of one generation can follow to every later one, and never
 
 Where a key was lost, the generation after it is vouched for by nobody: the way ends there, and the later
 keys have to come from outside themselves.
+
+Backwards there is no way to later checkpoints, but one to earlier ones: an event that trusted keys put under
+their checkpoint names its predecessors by their digests, and so the keys before it (:func:`reached`). A
+history that no trusted key has signed anywhere is a stranger's, whatever it says.
+
+A log keeps its name. Only ``log.recovered`` gives it another one, and says which it had.
 """
 
 from collections.abc import Sequence, Set
@@ -84,8 +90,10 @@ def _generation(number: int, told: Told, earlier: Sequence[Generation]) -> Gener
     if event.number != number or event.previous != (before.event.digest if before else None):
         raise _Broken("it does not follow the event before it")
     keys = tuple(VerifierKey.read(vkey) for vkey in event.get("vkeys", ()))
-    if not keys:
-        raise _Broken("it names no keys")
+    if len({key.name for key in keys}) != 1:
+        raise _Broken("it names no keys, or keys of several logs")
+    if earlier:
+        _demand_same_log(event, keys[0].name, {generation.keys[0].name for generation in earlier})
     if event.type == "log.opened" and event.get("digest") != fingerprint(write_keys(keys)):
         raise _Broken("the fingerprint in it is not that of the keys in it")
     proof = Proof.read(told.proof)
@@ -97,6 +105,14 @@ def _generation(number: int, told: Told, earlier: Sequence[Generation]) -> Gener
         raise _Broken("neither the keys that signed before it nor those that it names signed its checkpoint")
     _refuse_strangers(proof.note, {*keys, *(key for generation in earlier for key in generation.keys)})
     return Generation(event=event, keys=keys, note=proof.note, vouched=vouched)
+
+
+def _demand_same_log(event: Event, origin: str, earlier: Set[str]) -> None:
+    """The keys are for a name that the log bore, or the event says that it bore one and was recovered."""
+    renamed = event.type == "log.recovered"
+    before = event.get("log", {}).get("origin") if renamed else origin
+    if before not in earlier:
+        raise _Broken(f"{before} is not the name of the log that was told of before it")
 
 
 def _refuse_strangers(note: Note, keys: Set[VerifierKey]) -> None:
@@ -111,8 +127,24 @@ def _refuse_strangers(note: Note, keys: Set[VerifierKey]) -> None:
 
 def forward(history: History, given: Sequence[VerifierKey]) -> tuple[Keys, ...]:
     """The sets of keys to trust, in order: those given from outside, and every later generation."""
+    return _followed(history, given)[0]
+
+
+def reached(history: History, given: Sequence[VerifierKey]) -> tuple[Generation, ...]:
+    """The generations up to the last one whose event is under a checkpoint of keys trusted by then.
+
+    Who trusts the keys ``given`` can believe of all these, and of none after them, that they are this log's.
+    Empty where the history has nothing to do with those keys.
+    """
+    return history.generations[: _followed(history, given)[1]]
+
+
+def _followed(history: History, given: Sequence[VerifierKey]) -> tuple[tuple[Keys, ...], int]:
     trusted: list[Keys] = [tuple(given)]
-    for generation in history.generations:
-        if signed_by(generation.note, trusted[-1]) and set(generation.keys) != set(trusted[-1]):
-            trusted.append(generation.keys)
-    return tuple(trusted)
+    last = 0
+    for number, generation in enumerate(history.generations, 1):
+        if signed_by(generation.note, trusted[-1]):
+            last = number
+            if set(generation.keys) != set(trusted[-1]):
+                trusted.append(generation.keys)
+    return tuple(trusted), last

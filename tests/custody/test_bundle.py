@@ -323,6 +323,88 @@ def test_two_files_that_lie_over_each_other_are_refused() -> None:
         read(bytes(data))
 
 
+def put_in(at: int, more: bytes) -> bytes:
+    """The archive with bytes before its file number `at`, and every offset in its directory moved."""
+    start = struct.unpack("<L", BUNDLE[-6:-2])[0]
+    lines, offsets, place = bytearray(BUNDLE[start:-22]), [], 0
+    while place < len(lines):
+        offsets.append((place + 42, struct.unpack_from("<L", lines, place + 42)[0]))
+        place += 46 + sum(struct.unpack_from("<3H", lines, place + 28))
+    cut = offsets[at][1]
+    for spot, offset in offsets[at:]:
+        struct.pack_into("<L", lines, spot, offset + len(more))
+    end = BUNDLE[-22:-6] + struct.pack("<L", start + len(more)) + BUNDLE[-2:]
+    return BUNDLE[:cut] + more + BUNDLE[cut:start] + bytes(lines) + end
+
+
+def test_an_archive_with_anything_before_or_between_its_files_is_refused() -> None:
+    hidden = packed_again({"README.txt": b"This kit was never opened.\n"})
+    local = hidden[: hidden.index(b"PK\x01\x02")]
+    assert read(put_in(3, b"")) == WHOLE
+    for at, more in ((0, b"%PDF-1.4"), (0, local), (3, local), (3, bytes(12)), (3, bytes(16))):
+        with pytest.raises(BundleRefused, match=r"added to the archive's (beginning|middle)"):
+            read(put_in(at, more))
+
+
+@pytest.mark.parametrize("at", [14, 18, 22])
+def test_a_header_that_says_something_else_than_the_directory_is_refused(at: int) -> None:
+    data = bytearray(BUNDLE)
+    data[at] ^= 1
+    with pytest.raises(BundleRefused, match="not where its directory says"):
+        read(bytes(data))
+
+
+def test_a_link_in_the_place_of_a_file_is_refused() -> None:
+    data = bytearray(BUNDLE)
+    line = data.index(b"PK\x01\x02")
+    data[line + 38 : line + 42] = struct.pack("<L", 0o120777 << 16)
+    with pytest.raises(BundleRefused, match="is a link or a folder"):
+        read(bytes(data))
+
+
+def with_extra(kind: int, comment: bytes = b"") -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, data in files(BUNDLE).items():
+            info = zipfile.ZipInfo(name)
+            info.extra, info.comment = struct.pack("<2HB4s", kind, 5, 1, bytes(4)), comment
+            archive.writestr(info, data)
+    return made.getvalue()
+
+
+def test_of_further_fields_only_times_and_owners_are_read() -> None:
+    assert read(with_extra(0x5455)) == WHOLE
+    for odd in (with_extra(0x7075), with_extra(0x5455, b"a comment")):
+        with pytest.raises(BundleRefused, match="a comment, another name"):
+            read(odd)
+
+
+class OneWay(io.BytesIO):
+    """A pipe: what is written cannot be gone back to, so sizes follow each file."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        raise io.UnsupportedOperation
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_bundle_packed_again_through_a_pipe_is_still_the_same_bundle(compression: int) -> None:
+    made = OneWay()
+    with zipfile.ZipFile(made, "w", compression) as archive:
+        for name, data in files(BUNDLE).items():
+            archive.writestr(name, data)
+    data = made.getvalue()
+    assert data[6] & 8
+    assert read(data) == WHOLE
+    with pytest.raises(BundleRefused, match="added"):
+        read(data.replace(b"PK\x07\x08", b"PK\x07\x09", 1))
+
+
 # --- whatever is changed ------------------------------------------------------------------
 
 

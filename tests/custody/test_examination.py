@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from audit.key import ML_DSA_44, SigningKey
+from audit.note import Note, Signature
+from audit.policy import Policy
 from audit.verify import VerificationError
 from custody.bundle import Anchor, Bundle, anchor_name
 from custody.cover import covered
@@ -434,6 +437,49 @@ def test_a_policy_that_wants_no_witness_makes_no_check() -> None:
     nobody = replace(a_policy(), quorum=None)
     assert outcome(BUNDLE, policy=nobody) == BARE
     assert NO_WITNESS in check(BUNDLE, VKEYS, nobody).not_proved
+
+
+def test_check_10_does_not_count_the_log_as_its_own_witness() -> None:
+    bundle = grown().bundle(EVENTS)
+    own = Policy.read(f"witness W {KEYS[1].verifier.written()}\nquorum W\n".encode())
+    assert outcome(bundle, policy=own)[10] is False
+    assert "Not counted, because it is the log itself: W." in words(bundle, 10, policy=own)
+    named = SigningKey(ORIGIN, bytes(32), ML_DSA_44)
+    note = grown().note()
+    alias = Policy.read(f"witness W {named.verifier.written()}\nquorum W\n".encode())
+    seen = grown().bundle(EVENTS, note.signed_too([cosigned(note, named)]))
+    assert outcome(seen, policy=alias)[10] is False
+
+
+def test_check_10_fails_where_an_event_says_it_was_recorded_after_witnesses_saw_it() -> None:
+    bundle = grown(witnesses=WITNESSES, at=day(-365)).bundle(EVENTS)
+    assert outcome(bundle, policy=a_policy())[10] is False
+    assert "Event 1 says that it was recorded on 2026-05-01 01:30:00 UTC" in words(
+        bundle, 10, policy=a_policy()
+    )
+
+
+def test_check_7_fails_for_one_more_signature_in_the_logs_name() -> None:
+    made = grown()
+    made.tell("log.opened", KEYS, day(0), KEYS)
+    note, evil = made.note(), SigningKey(ORIGIN, b"B" * 32)
+    line = evil.verifier.line(evil.sign(note.text.encode()), 0)
+    for more in (line, Signature(ORIGIN, b"abcd", bytes(64))):
+        for signed in (note.signed_too([more]), Note(note.text, (more, *note.signatures))):
+            bundle = made.bundle(EVENTS, signed)
+            assert outcome(bundle)[7] is False
+            assert "by none of the keys that are known" in words(bundle, 7)
+            page = bundle.readme.decode()
+            assert KEYS[0].verifier.key_id.hex() in page
+            assert more.key_id.hex() not in page
+
+
+def test_a_key_for_one_of_two_algorithms_leaves_the_other_not_proved() -> None:
+    for key, lacking in ((KEYS[0], "ML-DSA-44"), (KEYS[1], "Ed25519")):
+        verdict = check(BUNDLE, key.verifier.written())
+        assert verdict.holds
+        assert f"That the {lacking} signature of the checkpoint is by the log" in " ".join(verdict.not_proved)
+    assert "rests on" not in " ".join(check(BUNDLE, VKEYS).not_proved)
 
 
 def test_check_11_tells_of_each_event_no_later_than_when_it_was_there(authority: Authority) -> None:

@@ -176,3 +176,54 @@ def test_any_changed_byte_of_a_history_is_found(at: int) -> None:
         told = replace(bundle.keys[1], **{which: flipped})
         changed = replace(bundle, keys=(bundle.keys[0], told, bundle.keys[2]))
         assert not check(changed, vkeys(SECOND)).agrees, (which, spot)
+
+
+EVIL = "evil.example/log"
+STRANGERS = signing_keys("a stranger", EVIL)
+
+
+def a_strangers_history() -> Log:
+    made = Log(keys=STRANGERS, origin=EVIL)
+    made.tell("log.opened", STRANGERS, day(0), STRANGERS)
+    return made
+
+
+def test_a_tree_that_witnesses_saw_under_another_logs_name_was_not_seen_under_this_one() -> None:
+    """The witnesses cosigned the same tree, as evil.example/log, whose history lies in the bundle."""
+    made = Log(keys=FIRST)
+    made.add(*(event.bytes for event in EVENTS))
+    made.pad(20)
+    theirs = Log(keys=STRANGERS, origin=EVIL, leaves=made.leaves, _tiles=made._tiles)
+    theirs.anchor(WITNESSES)
+    made.anchors, made.told = theirs.anchors, a_strangers_history().told
+    verdict = check(made.bundle(EVENTS), vkeys(FIRST), a_policy())
+    assert [each.holds for each in verdict.findings[6:10]] == [True, False, False, False]
+    assert "not signed by any known keys of the log" in verdict.findings[8].words
+
+
+def test_a_history_of_another_log_and_one_that_is_cut_short_do_not_hold() -> None:
+    bundle = rotated().bundle(EVENTS)
+    foreign = covered(replace(bundle, keys=tuple(a_strangers_history().told)))
+    assert found(foreign, SECOND, 8).holds is False
+    assert "they signed nothing of it" in found(foreign, SECOND, 8).words
+    cut = covered(replace(bundle, keys=bundle.keys[:1]))
+    assert found(cut, SECOND, 8).holds is False
+    assert found(cut, FIRST, 8).holds is False
+    assert "it is cut short" in found(cut, FIRST, 8).words
+
+
+def test_a_log_changes_its_name_only_where_it_says_that_it_was_recovered() -> None:
+    made = rotated()
+    made.tell("log.keys_changed", RENAMED, day(8), (*SECOND, *RENAMED))
+    assert f"{NEW_NAME} is not the name of the log" in found(made.bundle(EVENTS), SECOND, 8).words
+    made = rotated()
+    lost = {"name": "events", "origin": EVIL, "size": 500, "root": "ab" * 32}
+    made.tell("log.recovered", RENAMED, day(8), (*SECOND, *RENAMED), log=lost, resumed=5)
+    assert f"{EVIL} is not the name of the log" in found(made.bundle(EVENTS), SECOND, 8).words
+
+
+def test_without_a_key_a_history_vouches_for_nothing_but_itself() -> None:
+    verdict = check(whole(), None)
+    assert [verdict.findings[number - 1].holds for number in (7, 8, 9)] == [None, None, None]
+    assert "vouches for nothing but itself" in verdict.findings[7].words
+    assert "nobody knows whose checkpoints these are" in verdict.findings[8].words
