@@ -61,11 +61,17 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v jsonb := convert_from(bytes_, 'UTF8')::jsonb;
+    v jsonb;
     h custody.head;
     digest_ bytea := sha256(bytes_);
-    at timestamptz := (v ->> 'recorded_at')::timestamptz;
+    at timestamptz;
+    wrong text := custody.spelled(bytes_);
 BEGIN
+    IF wrong IS NOT NULL OR bytes_ IS NULL THEN
+        RAISE EXCEPTION 'these bytes are not an event: %', coalesce(wrong, 'none') USING ERRCODE = 'CU003';
+    END IF;
+    v := convert_from(bytes_, 'UTF8')::jsonb;
+    at := (v ->> 'recorded_at')::timestamptz;
     INSERT INTO custody.head (subject, number) VALUES (v ->> 'subject', 0) ON CONFLICT DO NOTHING;
     SELECT * INTO h FROM custody.head x WHERE x.subject = v ->> 'subject' FOR UPDATE;
     IF h.number IS DISTINCT FROM expected THEN
@@ -73,8 +79,12 @@ BEGIN
     END IF;
     IF v ->> 'type' IS DISTINCT FROM 'access.recorded'
        OR split_part(v ->> 'subject', ':', 1) IS DISTINCT FROM 'reads'
-       OR v -> 'format' IS DISTINCT FROM '1' OR NOT v ?& ARRAY['previous', 'who', 'read', 'purpose'] OR at IS NULL
-       OR length(v ->> 'salt') IS DISTINCT FROM 32 OR v ->> 'kit' IS DISTINCT FROM kit_
+       OR v ->> 'kit' IS DISTINCT FROM kit_
+       OR NOT EXISTS (SELECT FROM custody.step s WHERE s.type = 'access.recorded' AND v ?& s.needs)
+       OR EXISTS (
+           SELECT FROM custody.step s, jsonb_object_keys(v) f
+           WHERE s.type = 'access.recorded' AND f <> ALL (s.needs || s.may || ARRAY[
+               'format', 'type', 'subject', 'number', 'previous', 'recorded_at', 'who', 'salt']))
        OR (v ->> 'number')::int IS DISTINCT FROM h.number + 1
        OR v ->> 'previous' IS DISTINCT FROM encode(h.digest, 'hex')
        OR (h.recorded_at IS NOT NULL AND at < h.recorded_at)

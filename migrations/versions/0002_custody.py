@@ -15,6 +15,7 @@ from alembic import op
 from custody.protocol import STEPS
 from custody.tables import step
 from migrations.evidence_0002 import TABLES
+from migrations.spelling import function as spelled
 
 revision: str = "0002_custody"
 down_revision: str | None = "0001_log"
@@ -99,6 +100,7 @@ def upgrade() -> None:
         table()
     for name in FILES:
         op.execute((SQL / f"{name}.sql").read_text(encoding="utf-8"))
+    op.get_bind().exec_driver_sql(spelled())
     _load_protocol()
     _guards()
     _reading()
