@@ -62,6 +62,18 @@ _CHECKPOINT: Final = text(f"""
     (SELECT max(size) FROM audit.checkpoint WHERE log = :log))
 """)  # noqa: S608 (of constants)
 
+# The same for those who see only what was published: nothing of it may tell how far the log has grown since.
+# What no publication covers is proved by the first checkpoint that does, however often it is asked.
+_CHECKPOINT_OUTSIDE: Final = text(f"""
+{_SIGNED} coalesce(
+    (SELECT recent.size
+     FROM (SELECT size FROM audit.publication WHERE log = :log AND size > :last
+           ORDER BY size DESC LIMIT 10) AS recent
+     LEFT JOIN audit.cosignature AS given ON given.log = :log AND given.size = recent.size
+     GROUP BY recent.size ORDER BY count(given.size) DESC, recent.size DESC LIMIT 1),
+    (SELECT min(size) FROM audit.checkpoint WHERE log = :log AND size > :last))
+""")  # noqa: S608 (of constants)
+
 _SIZES: Final = {
     view: text(
         f"SELECT EXISTS (SELECT FROM audit.{table} WHERE log = :log AND size >= :least AND size < :most)"  # noqa: S608 (of constants)
@@ -229,18 +241,25 @@ async def signed_size(connection: AsyncConnection, log: str) -> int | None:
     return None if found is None else int(found)
 
 
-async def prove(connection: AsyncConnection, log: str, digests: Sequence[bytes]) -> dict[bytes, Proof]:
+async def prove(
+    connection: AsyncConnection, log: str, digests: Sequence[bytes], view: View = "signed"
+) -> dict[bytes, Proof]:
     """For each of `digests` the proof as C2SP tlog-proof, all of them under one checkpoint.
 
     That is a published one with the cosignatures of its witnesses, if there is one that covers all of them,
-    else the last signed one. A digest that is not in the dictionary is not yet in the log, or not yet under a
-    signature. Raises `tile.MissingTile` when the stored tree is damaged.
+    else the last signed one. Whose `view` is the published log gets a published one, cosigned or not, else
+    the first signed one that covers those of `digests` that are in the log: asking again, or for what the
+    public log shows, tells nothing of what came since. A digest that is not in the dictionary is not yet in
+    the log, or not yet under a signature. Raises `tile.MissingTile` when the stored tree is damaged.
     """
     indexes = await _indexes(connection, log, digests)
     if not indexes:
         return {}
-    covered = max(indexes.values()) if len(indexes) == len(set(digests)) else MAX_SIZE
-    row = (await connection.execute(_CHECKPOINT, {"log": log, "last": covered})).first()
+    covered = max(indexes.values())
+    if view == "signed" and len(indexes) < len(set(digests)):
+        covered = MAX_SIZE
+    under = _CHECKPOINT if view == "signed" else _CHECKPOINT_OUTSIDE
+    row = (await connection.execute(under, {"log": log, "last": covered})).first()
     if row is None:
         return {}
     note = _cosigned(row.note, row.lines)

@@ -7,7 +7,10 @@ Anything beyond is answered like what never existed, so nobody outside learns ho
 Staff and auditors see the log as it is signed now, at the same addresses.
 
 A published resource never changes and may be kept by everybody; a checkpoint for a few seconds. What staff
-see is kept by nobody but their own browser.
+see is kept by nobody but their own browser. A receipt is proved to others than them by a published
+checkpoint, or by the first that covers it: a proof is no window on the live log.
+
+HEAD is answered like GET, without the body.
 """
 
 import asyncio
@@ -27,6 +30,7 @@ from audit.log import View
 from audit.proof import Proof
 from audit.text import Malformed
 from custody import bundle
+from custody.permission import may
 from custody.refusal import Refused
 from desk.api.answers import KeyAnswer, NotYet, answer
 from desk.api.document import describes
@@ -65,6 +69,7 @@ def _serve(log: str) -> None:
     """The routes of one log."""
     prefix, name = ("/log", "") if log == "events" else (f"/log/{log}", f"{log}_")
 
+    @resources.head(f"{prefix}/checkpoint", name=f"{name}checkpoint_head")
     @resources.get(
         f"{prefix}/checkpoint",
         name=f"{name}checkpoint",
@@ -80,6 +85,7 @@ def _serve(log: str) -> None:
         kept = {"cache-control": _CHECKPOINT_KEPT[view], **_VARY}
         return Response(note.written(), 200, kept, media_type="text/plain")
 
+    @resources.head(f"{prefix}/tile/{{place:path}}", name=f"{name}tile_head")
     @resources.get(
         f"{prefix}/tile/{{place:path}}",
         name=f"{name}tile",
@@ -132,13 +138,16 @@ async def key(request: Request, who: Prover, of: Log = "events") -> Response:
 async def receipt(request: Request, digest: str, who: Prover) -> Response:
     """A digest that never existed is answered as one that is not yet in the log: nothing can be found out.
 
-    `Prefer: wait=2` (RFC 7240 section 4.3) has the answer wait up to two seconds, ten at most, for the proof.
+    Who may not read the live log gets a proof that tells nothing of what came after the event: the same
+    each time, until the event is published. `Prefer: wait=2` (RFC 7240 section 4.3) has the answer wait up to
+    two seconds, ten at most, for the proof.
     """
     if not _DIGEST.fullmatch(digest):
         raise Refused("A digest has 64 hexadecimal characters in lower case.", field="digest")
     wait = preferred_wait(request.headers.getlist("prefer"))
     applied: Mapping[str, str] = {} if wait is None else {"preference-applied": f"wait={wait}"}
-    proof = await _proof_within(request, bytes.fromhex(digest), wait or 0)
+    view: View = "signed" if may("log.read", who.actor) else "published"
+    proof = await _proof_within(request, bytes.fromhex(digest), view, wait or 0)
     if proof is None:
         early = answer(NotYet(answer="not yet in the log"), 202, retry_after="1")
         early.headers.update(applied)
@@ -147,12 +156,12 @@ async def receipt(request: Request, digest: str, who: Prover) -> Response:
     return Response(proof.written(), 200, named, media_type="text/plain")
 
 
-async def _proof_within(request: Request, digest: bytes, seconds: int) -> Proof | None:
+async def _proof_within(request: Request, digest: bytes, view: View, seconds: int) -> Proof | None:
     """The proof, asked for again and again; no connection is held in between."""
     until = time.monotonic() + seconds
     while True:
         async with service(request).engine.connect() as connection:
-            proof = (await logs.prove(connection, "events", [digest])).get(digest)
+            proof = (await logs.prove(connection, "events", [digest], view)).get(digest)
         left = until - time.monotonic()
         if proof is not None or left <= 0:
             return proof

@@ -30,7 +30,7 @@ from custody.people import Actor, Function
 from desk.api.log import LONGEST_WAIT, preferred_wait
 from desk.export import export
 from desk.keys import LOGS, public_keys, publish_keys, signing_keys
-from tests.custody.story import MAGISTRATE, NURSE, OFFICER, engine
+from tests.custody.story import ANALYST, CENTRE, MAGISTRATE, NURSE, OFFICER, engine
 from tests.desk.conftest import Desk, Person
 
 SLOT = datetime(2031, 3, 4, tzinfo=UTC)
@@ -255,6 +255,67 @@ def test_a_token_that_is_refused_is_refused_here_too_and_an_old_cookie_is_nobody
     assert cookie.headers["cache-control"].startswith("public")
     session = desk.at(NURSE).client.post("/session").headers["set-cookie"].partition(";")[0]
     assert desk.client(cookie=session).get("/log/checkpoint").headers["cache-control"].startswith("private")
+
+
+def test_head_is_answered_like_get_without_the_body(desk: Desk, clerk: Clerk) -> None:
+    clerk.publish()
+    for client in (desk.client(), desk.at(NURSE).client):
+        for log in ("/log", "/log/reads"):
+            for path in ("checkpoint", "tile/0/000", "tile/entries/000", "tile/0/999", "tile/x"):
+                head, get = client.head(f"{log}/{path}"), client.get(f"{log}/{path}")
+                assert head.status_code == get.status_code == (404 if path[-1] in "9x" else 200), path
+                assert head.content == b""
+                for name in ("content-type", "content-length", "cache-control"):
+                    assert head.headers[name] == get.headers[name], name
+
+
+# --- proofs are no window on the live log ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asker", [OFFICER, ANALYST, MAGISTRATE], ids=lambda a: str(a.function))
+def test_who_may_not_read_the_live_log_gets_the_same_proof_while_it_grows(
+    desk: Desk, clerk: Clerk, asker: Actor
+) -> None:
+    clerk.publish()
+    public = tile.read_entries(desk.client().get("/log/tile/entries/000").content)[7].hex()
+    own = desk.at(OFFICER).post("requests", ASKED).json()["receipts"][0]["digest"]
+    first = clerk.settle()
+    person = desk.at(asker)
+    before = [person.client.get(f"/api/receipts/{digest}").content for digest in (public, own)]
+    assert [Proof.read(data).checkpoint().size for data in before] == [256, first]
+    for data, digest in zip(before, (public, own), strict=True):
+        Proof.read(data).check(bytes.fromhex(digest))
+    pages = [page_of(person, digest) for digest in (public, own)]
+    assert all("It is in the signed log." in shown for shown in pages)
+    for _ in range(2):
+        desk.at(NURSE).register(desk.now())
+        live = clerk.settle()
+        assert live > first
+        again = [person.client.get(f"/api/receipts/{digest}").content for digest in (public, own)]
+        assert again == before
+        assert [page_of(person, digest) for digest in (public, own)] == pages
+    seen = desk.at(NURSE).client.get(f"/api/receipts/{public}").content
+    assert Proof.read(seen).checkpoint().size == live, "staff see the live log"
+
+    clerk.publish()
+    for digest in (public, own):
+        proof = Proof.read(person.client.get(f"/api/receipts/{digest}").content)
+        proof.check(bytes.fromhex(digest))
+        assert proof.checkpoint().size == published_size(desk)
+
+
+ASKED = {"pv": "PV.99.L9.000001/2026", "centre": CENTRE}
+
+
+def page_of(person: Person, digest: str) -> str:
+    """The page of the log, without what differs in each answer."""
+    shown = person.client.get(f"/log?digest={digest}", headers={"accept": "text/html"})
+    assert shown.status_code == 200
+    return shown.text.replace(shown.headers["custody-reference"], "")
+
+
+def published_size(desk: Desk) -> int:
+    return Checkpoint.read(Note.read(desk.client().get("/log/checkpoint").content).text).size
 
 
 # --- digests only -----------------------------------------------------------------------------------------
