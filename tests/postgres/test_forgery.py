@@ -293,6 +293,31 @@ def test_bytes_that_are_no_json_are_refused(byhand: ByHand, evidence: Evidence, 
         )
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'{"format"', b'{ "format"'),
+        (b'"seal.checked"', b'"seal.chec\\u006bed"'),
+        (b'"who":', b'"who":{"function":"custodian"},"who":'),
+        (b'"who":{', b'"who":{"victim":"Jane Real Name",'),
+        (b'"condition":', b'"note":"free text","condition":'),
+        (b'"salt":"', b'"salt":"Z'),
+        (b'"who":', b'"occurred_at":"yesterday","who":'),
+        (b'"who":', b'"occurred_at":"2999-01-01T00:00:00.000000Z","who":'),
+    ],
+    ids=repr,
+)
+def test_what_nobody_could_read_or_no_field_is_for_is_refused(
+    byhand: ByHand, evidence: Evidence, old: bytes, new: bytes
+) -> None:
+    event, documents = follow(byhand, evidence.unreported, checked(evidence.unreported))
+    assert old in event.bytes
+    forged = Event(bytes=event.bytes.replace(old, new, 1), values=event.values)
+    documents[evidence.unreported]["custody_head"]["digest"] = forged.digest
+    with refused(BYTES):
+        byhand.append(NURSE, [forged], documents=documents)
+
+
 def test_a_trail_that_was_not_looked_at_or_has_moved_on_takes_nothing(
     byhand: ByHand, evidence: Evidence
 ) -> None:
