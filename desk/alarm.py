@@ -24,10 +24,20 @@ def beat(keys: Path, sizes: str, now: datetime) -> None:
 
 
 def raise_alarm(keys: Path, words: str) -> None:
-    """Say that nothing is signed any more, and why. On a disk that takes nothing, only the output says it."""
-    with suppress(OSError):
+    """Say that nothing is signed any more, and why.
+
+    A full disk may still take an empty file: an alarm without words. One that takes nothing leaves it to the
+    error output, where the caller says the same.
+    """
+    path = keys / "clerk.alarm"
+    try:
         keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(keys / "clerk.alarm", words)
+        _write(path, words)
+    except OSError:
+        with suppress(OSError):
+            path.touch()
+        with suppress(OSError):
+            _new(path).unlink(missing_ok=True)
 
 
 def end_alarm(keys: Path) -> None:
@@ -59,8 +69,12 @@ def _read(path: Path) -> str | None:
         return None
 
 
+def _new(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
+
+
 def _write(path: Path, words: str) -> None:
     """In one step, so that nobody reads half a sentence."""
-    new = path.with_name(path.name + ".new")
+    new = _new(path)
     new.write_text(f"{words}\n", encoding="utf-8")
     new.replace(path)

@@ -10,10 +10,12 @@
 
 One log is integrated, signed or published by one task at a time: each log has a lock.
 
-Whatever breaks (the database, the lead, a key) ends the process with one sentence; the supervisor starts it
-again, and it first finds out where the last step ended. A log that does not continue what was signed is
-never signed over: the clerk ends, says both sizes, and ends again until people have looked. Until then its
-alarm stands beside the keys and on the page of the log, and everything is recorded as before.
+A database or a lead that is lost ends the process with one sentence; the supervisor starts it again. Whatever
+else keeps it from signing (a key, a note, a file, a damaged log) ends the signing alone: it is said, and
+tried again after a second, then two, four, up to a minute, each time with a look at where the last step
+ended. A log that does not continue what was signed is never signed over, however often it is tried. Until
+people have looked, the alarm stands beside the keys and on the page of the log, everything is recorded as
+before, and the scheduled check goes on: terms do not wait for a signer.
 """
 
 import asyncio
@@ -39,25 +41,29 @@ from audit.sign import CannotSign, Signer
 from audit.text import Malformed
 from audit.tile import MissingTile
 from custody import reading
-from custody.ledger import Ledger, forget_proposals
+from custody.ledger import Inconsistent, Ledger, forget_proposals
 from desk import alarm
 from desk.alarm import HEART_EVERY
-from desk.anchoring import Anchoring
+from desk.anchoring import Anchoring, unseen
 from desk.database import libpq
-from desk.keys import LOGS, FileMasters, publish_keys, signing_keys
+from desk.keys import LOGS, FileMasters, epoch_of, publish_keys, signing_keys
 from desk.session import forget_ended
 from desk.settings import CannotStart, Settings
 from desk.succession import open_log
+from desk.upkeep import CLERK
 from retention.check import newest_slot, run_slot
 
 LOOK: Final = 0.1  # seconds between two looks at the queue of events
 REST: Final = 0.15  # seconds between two signatures at least: they are kept forever
 READS_EVERY: Final = 60.0
 PUBLISH_LOOK: Final = 1.0  # between two looks at whether a slot has begun
-LEAD_EVERY: Final = 0.25  # seconds between two attempts of a waiting clerk
+LEAD_EVERY: Final = 0.25  # seconds between two looks of a clerk that waits, for the lead or to sign again
+FIRST_PAUSE: Final = 1.0  # seconds before what could not be signed is tried again
+LONGEST_PAUSE: Final = 60.0
 STOP_WITHIN: Final = 10.0  # seconds for the turns under way to end
 
 _LEAD: Final = "SELECT pg_try_advisory_lock(hashtextextended('custody clerk', 0))"
+_HELD: Final = "SELECT session_user"
 _PENDING: Final = "SELECT EXISTS (SELECT FROM audit.pending WHERE log = 'events')"
 
 
@@ -68,10 +74,23 @@ def run(settings: Settings) -> None:
         asyncio.run(_run(settings))
     except (DBAPIError, psycopg.Error) as error:
         raise CannotStart(f"The clerk lost the database ({_first_line(error)}).") from error
-    except (CannotSign, CannotStart, NotPublished, MissingTile, BoxRefused, Malformed, OSError) as refused:
+    except (CannotStart, OSError) as refused:
         why = _why(refused, settings)
         alarm.raise_alarm(settings.keys, why)
         raise CannotStart(f"NOTHING IS SIGNED ANY MORE. {why}") from refused
+
+
+REFUSALS: Final = (
+    CannotSign,
+    CannotStart,
+    NotPublished,
+    MissingTile,
+    BoxRefused,
+    Malformed,
+    Inconsistent,
+    OSError,
+)
+"""What ends the signing and not the clerk."""
 
 
 def _why(refused: Exception, settings: Settings) -> str:
@@ -79,6 +98,8 @@ def _why(refused: Exception, settings: Settings) -> str:
     match refused:
         case MissingTile():
             return f"The stored log is damaged: {refused}."
+        case Inconsistent():
+            return f"What the log records of itself was refused: {refused}. custody log check says more."
         case BoxRefused() | Malformed():
             return f"The signing keys in {settings.keys} cannot be used: {refused}"
         case OSError():
@@ -96,13 +117,15 @@ class Clerk:
     lead: psycopg.AsyncConnection[Any]
     signers: Mapping[str, Signer]
     anchoring: Anchoring
-    stopping: asyncio.Event
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the signing is to end: the process was told to, or one of the tasks failed."""
     locks: Mapping[str, asyncio.Lock] = field(default_factory=lambda: {log: asyncio.Lock() for log in LOGS})
     """A log is integrated, signed or published by whoever holds its lock."""
     slots: dict[str, datetime] = field(default_factory=dict)
     """The slot for which each log is known to be published."""
     sizes: dict[str, int] = field(default_factory=dict)
-    last_slot: datetime | None = None
+    leads: bool = False
+    """Whether it has come to sign at all."""
 
     async def pause(self, seconds: float) -> None:
         """Wait so long, or until the clerk is told to stop."""
@@ -127,6 +150,9 @@ class Clerk:
         async with self.locks[log]:
             done = await publish.publish(self.engine, self.signers[log], slot)
         self.slots[log] = slot
+        async with self.engine.connect() as connection:
+            for told in await unseen(connection, log, self.settings.slot_minutes):
+                _say(told)
         if done is not None:
             self.sizes[log] = done.size
             self.anchoring.tell(log)
@@ -147,9 +173,10 @@ class Clerk:
             await self.settle("reads")
 
     async def keep_public(self) -> None:
-        """Publish both logs as soon as a slot begins, by this host's clock; a missed slot stays missed."""
+        """Publish both logs as soon as a slot begins, by the database's clock; a missed slot stays missed."""
         while not self.stopping.is_set():
-            slot = slot_of(datetime.now(UTC), self.settings.slot_minutes)
+            async with self.engine.connect() as connection:
+                slot = slot_of(await publish.clock(connection), self.settings.slot_minutes)
             for log in LOGS:
                 await self.publish(log, slot)
             await self.pause(PUBLISH_LOOK)
@@ -160,6 +187,15 @@ class Clerk:
             sizes = " ".join(f"{log} {self.sizes[log]}" for log in LOGS)
             alarm.beat(self.settings.keys, sizes, datetime.now(UTC))
             await self.pause(HEART_EVERY)
+
+
+@dataclass(kw_only=True)
+class Calendar:
+    """What a leading clerk does by the clock, whether or not it can sign."""
+
+    settings: Settings
+    engine: AsyncEngine
+    last_slot: datetime | None = None
 
     async def check_terms(self) -> None:
         """The scheduled check for the newest slot, by the database's clock, unless it was done here."""
@@ -199,25 +235,66 @@ async def _run(settings: Settings) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    engine = create_async_engine(settings.clerk_database_url)
+    engine = create_async_engine(settings.clerk_database_url, hide_parameters=True)
     try:
         async with _leading(settings.clerk_database_url, stopping) as lead:
             if lead is not None:
-                with _signers(settings) as signers:
-                    clerk = Clerk(
-                        settings=settings,
-                        engine=engine,
-                        lead=lead,
-                        signers=signers,
-                        anchoring=Anchoring.of(settings, engine, _say),
-                        stopping=stopping,
-                    )
-                    await _work(clerk)
+                await _refuse_another_role(lead)
+                scheduler = Calendar(settings=settings, engine=engine).schedule()
+                scheduler.start()
+                try:
+                    await _keep_signing(settings, engine, lead, stopping)
+                finally:
+                    scheduler.shutdown(wait=False)
     finally:
         await engine.dispose()
 
 
-async def _work(clerk: Clerk) -> None:
+async def _refuse_another_role(lead: psycopg.AsyncConnection[Any]) -> None:
+    row = await (await lead.execute(_HELD)).fetchone()
+    if row is None or row[0] != CLERK:
+        raise CannotStart(
+            f"CUSTODY_CLERK_DATABASE_URL is of the role {row[0] if row else 'nobody'}. The clerk is {CLERK}:"
+            " name that role's address."
+        )
+
+
+async def _keep_signing(
+    settings: Settings, engine: AsyncEngine, lead: psycopg.AsyncConnection[Any], stopping: asyncio.Event
+) -> None:
+    """Sign until told to stop. What cannot be signed is said, and tried again while the lead is held."""
+    pause = FIRST_PAUSE
+    while not stopping.is_set():
+        led = False
+        try:
+            with _signers(settings) as signers:
+                anchoring = Anchoring.of(settings, engine, _say)
+                clerk = Clerk(
+                    settings=settings, engine=engine, lead=lead, signers=signers, anchoring=anchoring
+                )
+                try:
+                    await _work(clerk, stopping)
+                finally:
+                    led = clerk.leads
+        except REFUSALS as refused:
+            why = _why(refused, settings)
+            alarm.raise_alarm(settings.keys, why)
+            pause = FIRST_PAUSE if led else pause
+            _say(f"NOTHING IS SIGNED ANY MORE. {why} It is tried again in {pause:g} s.")
+            await _wait(lead, stopping, pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def _wait(lead: psycopg.AsyncConnection[Any], stopping: asyncio.Event, seconds: float) -> None:
+    """So long, or until told to stop; the look shows the lead held."""
+    end = asyncio.get_running_loop().time() + seconds
+    while not stopping.is_set() and asyncio.get_running_loop().time() < end:
+        await lead.execute(_HELD)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), LEAD_EVERY)
+
+
+async def _work(clerk: Clerk, stopping: asyncio.Event) -> None:
     """Find out where the last step ended and finish it, then work until told to stop; the first failure ends
     it all."""
     for log, signer in clerk.signers.items():
@@ -229,19 +306,19 @@ async def _work(clerk: Clerk) -> None:
         await clerk.settle(log)  # what was integrated before a crash and not yet signed, too
     alarm.end_alarm(clerk.settings.keys)
     _say("the clerk leads; " + ", ".join(f"{log}: {size} leaves signed" for log, size in clerk.sizes.items()))
-    scheduler = clerk.schedule()
+    clerk.leads = True
     tasks = [
         asyncio.create_task(each)
         for each in (clerk.keep_events(), clerk.keep_reads(), clerk.keep_public(), clerk.keep_alive())
     ]
-    scheduler.start()
+    told = asyncio.create_task(stopping.wait())
     clerk.anchoring.start(LOGS)
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*tasks, told], return_when=asyncio.FIRST_COMPLETED)
         clerk.stopping.set()
         await asyncio.wait(tasks, timeout=STOP_WITHIN)
     finally:
-        scheduler.shutdown(wait=False)
+        told.cancel()
         await clerk.anchoring.stop()
         for task in tasks:
             task.cancel()
@@ -277,10 +354,12 @@ async def _leading(url: str, stopping: asyncio.Event) -> AsyncIterator[psycopg.A
 def _signers(settings: Settings) -> Iterator[dict[str, Signer]]:
     """A signer for each log, with its box open; the keys are made at the first start."""
     with contextlib.ExitStack() as stack:
-        yield {
-            log: Signer(log, stack.enter_context(open_box(signing_keys(settings.keys, log, settings.origin))))
-            for log in LOGS
-        }
+        signers = {}
+        for log in LOGS:
+            box = stack.enter_context(open_box(signing_keys(settings.keys, log, settings.origin)))
+            epoch_of(box.origin, log, settings.origin)  # refuses another CUSTODY_ORIGIN than the keys have
+            signers[log] = Signer(log, box)
+        yield signers
 
 
 def _say(sentence: str) -> None:

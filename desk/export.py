@@ -53,6 +53,8 @@ def export(settings: Settings, folder: Path) -> int:
     except FolderRefused as refused:
         print(f"custody: {refused}", file=sys.stderr)
         return 1
+    except Malformed as damaged:
+        raise CannotStart(f"What is stored of the log cannot be read: {damaged}.") from damaged
     except MissingTile as damaged:
         raise CannotStart(f"The stored log is damaged: {damaged}. custody log check says more.") from damaged
     except OSError as wrong:
@@ -63,7 +65,7 @@ def export(settings: Settings, folder: Path) -> int:
 
 
 async def _export(settings: Settings, url: str, folder: Path) -> int:
-    engine = create_async_engine(url)
+    engine = create_async_engine(url, hide_parameters=True)
     missing = 0
     try:
         for log in LOGS:
@@ -74,7 +76,13 @@ async def _export(settings: Settings, url: str, folder: Path) -> int:
                 missing += 1
                 print(f"The log {log} has not been published yet: the clerk does it in each slot.")
                 continue
-            vkeys = public_keys(settings.keys, log)
+            try:
+                vkeys = public_keys(settings.keys, log)
+            except (Malformed, OSError) as wrong:
+                raise FolderRefused(
+                    f"{settings.keys / f'{log}.vkey'} cannot be read: {wrong}. The log {log} is in {place},"
+                    " its public keys are not. Start the clerk, which writes the file anew, and export again."
+                ) from wrong
             if vkeys is not None:
                 _write(folder / f"{log}.vkey", vkeys.encode())
             print(f"The log {log}: {size} leaves in {place}.")

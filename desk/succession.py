@@ -42,7 +42,18 @@ from audit import log as logs
 from audit import publish, sign
 from audit.checkpoint import Checkpoint
 from audit.key import NotSigned, VerifierKey, write_keys
-from audit.keybox import BoxRefused, InUse, Keybox, alone, lay, lay_keys, load_box, new_keys, open_box
+from audit.keybox import (
+    BoxRefused,
+    InUse,
+    Keybox,
+    alone,
+    lay,
+    lay_keys,
+    load_box,
+    new_keys,
+    note_path,
+    open_box,
+)
 from audit.merkle import EMPTY_ROOT
 from audit.note import Note
 from audit.recheck import Recheck
@@ -98,7 +109,7 @@ def _command(settings: Settings, reason: str, run: Callable[[AsyncEngine], Await
     try:
         FIELDS["reason"].check("the reason", reason)
         as_clerk(settings, run)
-    except (CannotSign, BoxRefused, Malformed, NotSigned, EventRefused) as refused:
+    except (CannotSign, BoxRefused, NotSigned, EventRefused) as refused:
         raise CannotStart(f"{refused}") from refused
     except MissingTile as damaged:
         raise CannotStart(f"The stored log is damaged: {damaged}.") from damaged
@@ -228,6 +239,8 @@ def _boxes(settings: Settings) -> Iterator[dict[str, Keybox]]:
             boxes = {log: stack.enter_context(open_box(settings.keys / f"{log}.key")) for log in LOGS}
         except InUse as refused:
             raise CannotStart(f"{refused} {_STOP}") from refused
+        for log, box in boxes.items():
+            epoch_of(box.origin, log, settings.origin)  # refuses another CUSTODY_ORIGIN
         yield boxes
 
 
@@ -411,12 +424,19 @@ async def _lost(engine: AsyncEngine, settings: Settings, log: str) -> Lost | Non
     """What is lost of a log; None where it goes on. Raises CannotStart, CannotSign, BoxRefused, Malformed."""
     path = _key_path(settings, log)
     box = load_box(path) if path.exists() else None
+    if box is not None:
+        epoch_of(box.origin, log, settings.origin)  # refuses another CUSTODY_ORIGIN
     known = _known(settings, log, box)
     async with engine.connect() as connection:
         found = await logs.size(connection, log)
         stored = await logs.last_checkpoint(connection, log)
-    beside = path.with_suffix(".note").read_bytes() if path.with_suffix(".note").exists() else None
-    stated = [(_opened(note, known, log), note) for note in (beside, stored) if note is not None]
+    there = note_path(path)
+    beside = there.read_bytes() if there.exists() else None
+    stated = [
+        (_opened(note, known, log, there if note is beside else None), note)
+        for note in (beside, stored)
+        if note is not None
+    ]
     if not stated:
         return None  # nothing was ever signed
     last, note = max(stated, key=lambda each: each[0].size)
@@ -455,12 +475,19 @@ def _known(settings: Settings, log: str, box: Keybox | None) -> tuple[VerifierKe
     return known
 
 
-def _opened(note: bytes, known: Sequence[VerifierKey], log: str) -> Checkpoint:
+def _opened(note: bytes, known: Sequence[VerifierKey], log: str, path: Path | None) -> Checkpoint:
+    """What a note states; `path` is the file that it was read from, None for one out of the database."""
     try:
         return audit_key.open_note(note, known)
     except (Malformed, NotSigned) as wrong:
+        if path is None:
+            raise CannotStart(
+                f"The last stored checkpoint of the log {log} was not signed by any of its keys that are"
+                f" here: {wrong}."
+            ) from wrong
         raise CannotStart(
-            f"A note of the log {log} was not signed by any of its keys that are here: {wrong}."
+            f"{path} was not signed by any of its keys that are here: {wrong}. Bring back its copy."
+            " Where there is none: set the file aside (keep it) and repeat the command."
         ) from wrong
 
 

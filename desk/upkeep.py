@@ -6,20 +6,25 @@ not.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from sqlalchemy.exc import OperationalError
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from audit import log as logs
 from audit.key import VerifierKey
 from audit.keybox import note_path
 from audit.policy import Policy
 from audit.recheck import is_stored
 from audit.text import Malformed
-from custody import rebuild, recheck
+from audit.tile import MissingTile
+from custody import ledger, rebuild, recheck
 from custody.difference import Difference
 from desk.keys import LOGS, FileMasters, known_keys
 from desk.progress import bar, stages
@@ -28,6 +33,7 @@ from desk.settings import CannotStart, Settings
 T = TypeVar("T")
 
 POSITION: Final = "log-check.json"  # beside the keys: who could write there could also sign
+CLERK: Final = "custody_clerk"
 NOTE_TRIES: Final = 20
 NOTE_PAUSE: Final = 0.25  # seconds
 
@@ -60,12 +66,16 @@ def check_logs(settings: Settings, *, afresh: bool = False) -> int:
     except Malformed as bad:
         print(f"What the logs would be checked with, in {settings.keys}, cannot be read: {bad}.")
         return 1
-    kept = settings.keys / POSITION
+    except OSError as wrong:
+        raise CannotStart(_of_a_file(wrong)) from wrong
+    kept = Kept(settings.keys / POSITION)
     if afresh:
-        kept.unlink(missing_ok=True)
-    position, unread = _position(kept)
+        kept.remove()
+    position, unread = _position(kept.path)
+    unlooked: list[str] = []
 
     async def derive(engine: AsyncEngine) -> recheck.Verdict:
+        unlooked.extend(await _unlooked(engine, outside))
         notes = {log: note for log in LOGS if (note := await _note(engine, settings, log)) is not None}
         with stages() as told:
             return await recheck.check(
@@ -73,15 +83,36 @@ def check_logs(settings: Settings, *, afresh: bool = False) -> int:
                 replace(outside, notes=notes),
                 position=position,
                 told=told,
-                kept=lambda reached: _keep(kept, reached),
+                kept=kept.keep,
             )
 
     verdict = as_clerk(settings, derive)
-    kept.unlink(missing_ok=True)  # this one came to its end
-    print(verdict.wrong or "Everything follows from the events, and every checkpoint holds.")
-    for remark in (*unread, *verdict.remarks):
+    kept.remove()  # this one came to its end
+    print(verdict.wrong or _agrees(settings.keys, unlooked))
+    for remark in (*unread, *kept.failed, *verdict.remarks):
         print(remark)
-    return 1 if verdict.wrong else 0
+    return 1 if verdict.wrong or unlooked else 0
+
+
+async def _unlooked(engine: AsyncEngine, outside: recheck.Outside) -> list[str]:
+    """The logs that were signed, and of which no public key is at hand."""
+    async with engine.connect() as connection:
+        return [
+            log
+            for log in LOGS
+            if log not in outside.keys and await logs.signed_size(connection, log) is not None
+        ]
+
+
+def _agrees(keys: Path, unlooked: Sequence[str]) -> str:
+    if not unlooked:
+        return "Everything follows from the events, and every checkpoint holds."
+    missing = " and ".join(str(keys / f"{log}.vkey") for log in unlooked)
+    return (
+        f"NO SIGNATURE OF THE LOG{'S' if len(unlooked) > 1 else ''} {' AND '.join(unlooked)} WAS CHECKED:"
+        f" {missing} is not there. What is stored agrees with itself, which whoever altered all of it could"
+        " bring about, too. Lay the public keys there that were handed out, and check again."
+    )
 
 
 def _outside(settings: Settings) -> recheck.Outside:
@@ -134,28 +165,86 @@ def _position(kept: Path) -> tuple[recheck.Position | None, tuple[str, ...]]:
         return None, (f"{kept} does not say how far a check had come; this one began at the first leaf.",)
 
 
+def _new(kept: Path) -> Path:
+    return kept.with_name(kept.name + ".new")
+
+
 def _keep(kept: Path, reached: recheck.Position) -> None:
     """In one step: a crash leaves the old position or the new one."""
     kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = kept.with_name(kept.name + ".new")
-    new.write_text(reached.written(), encoding="utf-8")
-    new.replace(kept)
+    _new(kept).write_text(reached.written(), encoding="utf-8")
+    _new(kept).replace(kept)
+
+
+@dataclass
+class Kept:
+    """The file that tells how far a check has come. Where it cannot be written, the check goes on."""
+
+    path: Path
+    failed: tuple[str, ...] = ()
+    """What is to be said about that."""
+
+    def keep(self, reached: recheck.Position) -> None:
+        """Put the position there, if there is room."""
+        try:
+            _keep(self.path, reached)
+        except OSError as wrong:
+            self._failed(wrong)
+            with contextlib.suppress(OSError):
+                _new(self.path).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """The next check begins at the first leaf."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as wrong:
+            self._failed(wrong)
+
+    def _failed(self, wrong: OSError) -> None:
+        self.failed = (f"How far this check has come could not be kept. {_of_a_file(wrong)}",)
 
 
 def as_clerk(settings: Settings, check: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """What `check` answers, on an engine of custody_clerk. Raises CannotStart."""
+    """What `check` answers, on an engine of custody_clerk.
+
+    Raises CannotStart with one sentence for another role, a database or a file that fails, and damage.
+    """
     url = settings.clerk_database_url
     if url is None:
         raise CannotStart("CUSTODY_CLERK_DATABASE_URL must name the database to check.")
 
     async def run() -> T:
-        engine = create_async_engine(url)
+        engine = create_async_engine(url, hide_parameters=True)
         try:
+            async with engine.connect() as connection:
+                role = await connection.scalar(text("SELECT session_user"))
+            if role != CLERK:
+                raise CannotStart(
+                    f"CUSTODY_CLERK_DATABASE_URL is of the role {role}. This is for {CLERK} alone: name that"
+                    " role's address. Nothing was changed."
+                )
             return await check(engine)
         finally:
             await engine.dispose()
 
     try:
         return asyncio.run(run())
-    except OperationalError as error:
-        raise CannotStart(f"The database cannot be reached: {str(error.orig).splitlines()[0]}") from error
+    except (DBAPIError, psycopg.Error) as error:
+        lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+        failed = "cannot be reached" if isinstance(error, OperationalError) else "failed"
+        raise CannotStart(f"The database {failed}: {lines[0]}") from error
+    except MissingTile as damaged:
+        raise CannotStart(f"The stored log is damaged: {damaged}.") from damaged
+    except Malformed as wrong:
+        raise CannotStart(
+            f"A file in {settings.keys}, or what is stored of the log, cannot be read: {wrong}."
+        ) from wrong
+    except ledger.Inconsistent as fault:
+        raise CannotStart(f"Nothing was recorded: {fault}. custody log check says what is wrong.") from fault
+    except OSError as wrong:
+        raise CannotStart(_of_a_file(wrong)) from wrong
+
+
+def _of_a_file(wrong: OSError) -> str:
+    """Which file or folder failed, and how."""
+    return f"{wrong.filename or 'A file or an address'} cannot be used: {wrong.strerror or wrong}."

@@ -19,6 +19,7 @@ from audit.sign import Signer
 from custody import rebuild
 from custody.recheck import Outside, Position, Verdict, check
 from desk import upkeep
+from desk.keys import publish_keys
 from desk.settings import Settings, read
 from tests.conftest import Database, Engines
 from tests.custody.story import PlainMasters, Story, begin, new_number
@@ -259,6 +260,7 @@ async def test_the_command_goes_on_after_an_interruption_or_begins_afresh(
 ) -> None:
     settings = settings_of(database, some.path.parent)
     kept_at = settings.keys / upkeep.POSITION
+    publish_keys(settings.keys, "events", some.keys)
 
     def again(*, afresh: bool = False) -> int:
         return upkeep.check_logs(settings, afresh=afresh)

@@ -246,8 +246,8 @@ async def test_a_database_taken_back_is_never_signed_over_and_both_sizes_are_sai
     assert process.stop() == 0
     take_back(database)
     again = clerks.start()
-    assert again.popen.wait(PATIENCE) == 1
-    await until(lambda: again.says("NOTHING IS SIGNED ANY MORE"), again)
+    await until(lambda: again.says("It is tried again in 2 s"), again)
+    assert again.says("NOTHING IS SIGNED ANY MORE")
     assert again.says("holds 10 leaves")
     assert again.says(f"but {signed} were signed")
     assert "holds 10 leaves" in (alarm_of(clerks.keys) or ""), "the page of the log shows it"
@@ -260,18 +260,19 @@ async def test_a_clerk_at_work_stops_signing_the_moment_the_database_was_taken_b
     await bundled(story, await story.registered())
     take_back(database)
     await story.registered()
-    assert process.popen.wait(PATIENCE) == 1
     await until(lambda: process.says("NOTHING IS SIGNED ANY MORE"), process)
+    assert process.stop() == 0
 
 
 async def test_an_alarm_ends_when_signing_goes_on(story: Story, clerks: Clerks) -> None:
     process = await clerks.leading()
     assert process.stop() == 0
     shutil.move(clerks.keys / "events.note", clerks.keys / "elsewhere")
-    assert clerks.start().popen.wait(PATIENCE) == 1
+    again = clerks.start()
+    await until(lambda: again.says("NOTHING IS SIGNED ANY MORE"), again)
     assert alarm_of(clerks.keys) is not None
     shutil.move(clerks.keys / "elsewhere", clerks.keys / "events.note")
-    await clerks.leading()
+    await until(lambda: again.says("the clerk leads"), again)
     assert alarm_of(clerks.keys) is None
     assert check(read(await bundled(story, await story.registered())), vkeys(clerks)).agrees
 
@@ -282,8 +283,50 @@ async def test_a_last_note_that_is_gone_stops_the_clerk(story: Story, clerks: Cl
     assert process.stop() == 0
     shutil.move(clerks.keys / "events.note", clerks.keys / "somewhere")
     again = clerks.start()
-    assert again.popen.wait(PATIENCE) == 1
     await until(lambda: again.says("run custody recover"), again)
+    assert again.stop() == 0
+
+
+async def test_a_clerk_with_another_origin_than_its_keys_signs_nothing_and_says_so(
+    story: Story, clerks: Clerks
+) -> None:
+    process = await clerks.leading()
+    assert process.stop() == 0
+    note = (clerks.keys / "events.note").read_bytes()
+    clerks.environment["CUSTODY_ORIGIN"] = "another.example/log"
+    again = clerks.start()
+    await until(lambda: again.says("CUSTODY_ORIGIN makes it another.example/log"), again)
+    assert again.says("NOTHING IS SIGNED ANY MORE")
+    assert again.stop() == 0
+    assert (clerks.keys / "events.note").read_bytes() == note
+
+
+async def test_a_clerk_that_is_given_another_role_ends_with_one_sentence(
+    story: Story, clerks: Clerks
+) -> None:
+    clerks.environment["CUSTODY_CLERK_DATABASE_URL"] = clerks.environment["CUSTODY_DATABASE_URL"]
+    process = clerks.start()
+    assert process.popen.wait(PATIENCE) == 1
+    await until(lambda: process.says("is of the role custody_service"), process)
+    assert not (clerks.keys / "events.key").exists(), "nothing was made"
+
+
+async def test_a_publication_of_a_day_that_has_not_come_is_told_and_the_log_goes_on(
+    story: Story, clerks: Clerks, engines: Engines, database: Database
+) -> None:
+    clerks.environment["CUSTODY_SLOT_MINUTES"] = "1440"
+    process = await clerks.leading()
+    await until_published(engines, process)
+    assert process.stop() == 0
+    with database.connect("superuser") as connection:
+        connection.execute("SET custody.maintenance = 'on'")
+        connection.execute("ALTER TABLE audit.publication DISABLE TRIGGER publication_no_change")
+        connection.execute("UPDATE audit.publication SET slot = '9999-12-31' WHERE log = 'events'")
+        connection.execute("ALTER TABLE audit.publication ENABLE ALWAYS TRIGGER publication_no_change")
+    again = await clerks.leading()
+    await until(lambda: again.says("ALARM: a publication of the log events is for 9999-12-31"), again)
+    assert again.stop() == 0
+    assert (await published(engines.auditor))["events"][:2] == [256, 512]
 
 
 # --- what leaves the house --------------------------------------------------------------------------------
@@ -299,6 +342,14 @@ async def published(engine: AsyncEngine) -> dict[str, list[int]]:
     return found
 
 
+async def until_published(engines: Engines, process: Process) -> None:
+    """Both logs have left the house at least once."""
+    end = time.monotonic() + PATIENCE
+    while not all((await published(engines.auditor)).values()):
+        assert time.monotonic() < end, process.lines
+        await asyncio.sleep(0.05)
+
+
 async def test_both_logs_are_published_once_in_a_slot_however_often_the_clerk_starts(
     story: Story, clerks: Clerks, engines: Engines
 ) -> None:
@@ -306,10 +357,7 @@ async def test_both_logs_are_published_once_in_a_slot_however_often_the_clerk_st
     for _ in range(3):
         process = await clerks.leading()
         await story.registered()
-        end = time.monotonic() + PATIENCE
-        while not all((await published(engines.auditor)).values()):
-            assert time.monotonic() < end, process.lines
-            await asyncio.sleep(0.05)
+        await until_published(engines, process)
         process.kill()
     slots = text("SELECT count(DISTINCT slot) FROM audit.publication")
     async with engines.auditor.connect() as connection:
@@ -398,4 +446,25 @@ async def test_the_clerk_puts_a_kit_on_the_worklist_when_its_notice_falls_due(
     while (await story.kit(kit)).retention is not Retention.NOTICE_DUE:
         assert time.monotonic() < end, process.lines
         await asyncio.sleep(0.05)
+    assert process.stop() == 0
+
+
+async def test_terms_are_looked_at_while_nothing_can_be_signed(
+    story: Story, clerks: Clerks, advance: Callable[[timedelta], None]
+) -> None:
+    first = await clerks.leading()
+    assert first.stop() == 0
+    await adopt(story)
+    kit = await kept(story)
+    term = (await story.kit(kit)).term
+    assert term is not None
+    advance(term.over_at - (await story.look(NURSE)).at - timedelta(days=1))
+    (clerks.keys / "events.note").unlink()
+    process = clerks.start()
+    await until(lambda: process.says("NOTHING IS SIGNED ANY MORE"), process)
+    end = time.monotonic() + PATIENCE
+    while (await story.kit(kit)).retention is not Retention.NOTICE_DUE:
+        assert time.monotonic() < end, process.lines
+        await asyncio.sleep(0.05)
+    assert not process.says("the clerk leads")
     assert process.stop() == 0

@@ -37,7 +37,6 @@ NO_EVIDENCE: Final = {
 NOT_BOUND: Final = {
     "audit.pending.queued_at": "the order in a queue; the leaf's index is what counts",
     "audit.checkpoint.signed_at": "when the row was written; the note states the time that was signed",
-    "audit.publication.slot": "for which slot; cosignatures and stamps state the times that count",
     "audit.publication.published_at": "when the row was written",
     "audit.cosignature.received_at": "when the row was written; the line states the time that was signed",
     "audit.stamp.received_at": "when the row was written; the token states the time",
