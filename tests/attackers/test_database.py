@@ -1,5 +1,6 @@
 """Attackers with a role in the database: the web service, the clerk, a superuser, a thief of a backup."""
 
+import json
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ from tests.custody.story import (
     PlainMasters,
     begin,
 )
+from tests.custody.test_event import SAMPLES
 from tests.desk.conftest import Desk
 from tests.postgres.evidence import Evidence, evidence_on
 from tests.retention.kept import OBSERVER, adopt, kept_until_approved
@@ -175,7 +177,10 @@ def test_the_service_takes_no_step_that_the_protocol_does_not_have(
     for type_ in ("kit.released", "kit.linked", "package.deposited", "disposal.approved", "package.voided"):
         trail = "choices" if type_ == "disposal.approved" else "custody"
         fact = Fact(type="seal.checked", subject=f"{trail}:{kit}", who=NURSE.who(), fields={})
-        needed: dict[str, Any] = {name: {} for name in STEPS[type_].needs} | {"packages": [{"package": 1}]}
+        sample = json.loads(SAMPLES[type_])
+        needed: dict[str, Any] = {name: sample[name] for name in STEPS[type_].needs}
+        if "packages" in needed:
+            needed["packages"] = [{"package": 1}]
         event = byhand.event(fact, type=type_, **needed)
         with refused(PROTOCOL):
             byhand.append(NURSE, [event], documents=document)

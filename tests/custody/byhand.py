@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from custody.event import Event, Fact, Head, place_in_trail
+from custody.event import FIELDS, Event, Fact, Head, place_in_trail
 from custody.kit import Kit, from_document, to_document
 from custody.people import CLOCK, Actor
 from custody.trail import after
@@ -64,7 +64,8 @@ class ByHand:
         event = place_in_trail(fact, self.head(fact.subject), self.now(), secrets.token_bytes(16))
         if not change:
             return event
-        values = {k: v for k, v in {**event.values, **change}.items() if v != "absent"}
+        told = {k: v for k, v in {**event.values, **change}.items() if v != "absent"}
+        values = {k: told[k] for k in (*FIELDS, *told) if k in told}  # in the one order, strangers last
         data = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
         return Event(bytes=data, values=values)
 
