@@ -258,7 +258,7 @@ def _last(name: str, box: Keybox) -> tuple[Checkpoint, bytes]:
     if note is None:
         raise NotInitialised(
             f"There is no last signed note of the log {name} at {box.note_path}. For a new log, initialise "
-            "the signer; for one that was signed before: {RECOVER}"
+            f"the signer; for one that was signed before: {RECOVER}"
         )
     try:
         return key.open_note(note, box.verifiers), note

@@ -13,7 +13,8 @@ from audit.key import ED25519, VerifierKey
 from audit.note import Note, Signature
 from audit.text import Malformed
 from custody.bundle import Bundle, fingerprint
-from custody.event import EventRefused, decode
+from custody.event import Event, EventRefused, decode
+from custody.key_history import restores
 
 _ED25519_BYTES: Final = 64
 
@@ -31,7 +32,10 @@ _TRAIL: Final = {
         "order it was handed out. The custody of the evidence stands in another trail."
     ),
 }
-NOTHING_AFTER: Final = "That nothing happened after the last event in here."
+NOTHING_AFTER: Final = (
+    "That nothing happened after the last event in here, or that no last events were left out of this copy."
+)
+LATER_KEYS: Final = "What became of the log's keys after this checkpoint: later changes are not in here."
 NOT_TRUE: Final = (
     "That what an event says is true: only that it was recorded, by whom, and not changed since."
 )
@@ -52,19 +56,35 @@ def announced(bundle: Bundle) -> str | None:
 
 
 def _announced(bundle: Bundle) -> tuple[str, ...]:
-    if not bundle.keys:
-        return ()
+    events = _of_the_log(bundle)
+    return tuple(events[-1].get("vkeys", ())) if events else ()
+
+
+def _of_the_log(bundle: Bundle) -> tuple[Event, ...]:
+    """What the log recorded about itself; nothing where one of these events cannot be read."""
     try:
-        return tuple(decode(bundle.keys[-1].event).get("vkeys", ()))
+        return tuple(decode(told.event) for told in bundle.keys)
     except EventRefused:
         return ()
+
+
+def _fingerprints(bundle: Bundle) -> tuple[str, ...]:
+    """Of each set of keys that the log named, oldest first: an office may have any of them."""
+    sets = (event.get("vkeys", ()) for event in _of_the_log(bundle))
+    return tuple(
+        dict.fromkeys(fingerprint("".join(f"{vkey}\n" for vkey in vkeys)) for vkeys in sets if vkeys)
+    )
 
 
 def page(bundle: Bundle) -> bytes:
     """The text of README.txt. Raises Malformed."""
     line, signature = _ed25519(bundle)
-    told = announced(bundle)
-    named = f"\n   Their SHA-256 (sha256sum events.vkey) should be\n   {told}\n" if told else "\n"
+    told = _fingerprints(bundle)
+    named = "\n"
+    if told:
+        named = "\n   Their SHA-256 (sha256sum events.vkey) should be"
+        named += " one of these, the newest last" if len(told) > 1 else ""
+        named += "".join(f"\n   {each}" for each in told) + "\n"
     return f"""{_WHAT[bundle.trail].format(kit=bundle.kit)}
 {len(bundle.events)} events, under a signed checkpoint of the log {bundle.origin}
 
@@ -103,14 +123,22 @@ Unpack the bundle, put events.vkey beside this file, and type in that folder (sh
     "Signature Verified Successfully":
 
 {_indented(_SIGNATURE.format(line=line, key_id=signature.key_id.hex()))}
-    The checkpoint's other signatures (ML-DSA-44, witnesses) are for `custody verify` and C2SP tools.
+    If your events.vkey does not have this key, it is older or newer than the checkpoint: `custody verify`
+    follows keys/ from one to the other. The checkpoint's other signatures (ML-DSA-44, witnesses) are for it
+    and for C2SP tools.
 {_stamps(bundle)}
 WHAT THIS DOES NOT PROVE
 - {NOTHING_AFTER}
 - {NOT_TRUE}
 - {ANOTHER_WAY}
-`custody verify` says more exactly what the checks that it made leave open.
+- {LATER_KEYS}
+{_lost(bundle)}`custody verify` says more exactly what the checks that it made leave open.
 """.encode()
+
+
+def _lost(bundle: Bundle) -> str:
+    """What was lost in restores, one a line."""
+    return "".join(f"- {each.not_proved}\n" for each in restores(_of_the_log(bundle)))
 
 
 _INCLUSION: Final = """\
@@ -190,12 +218,14 @@ def _more(bundle: Bundle) -> str:
 
 
 def _stamps(bundle: Bundle) -> str:
-    n = next((n for n, anchor in enumerate(bundle.anchors, 1) if anchor.stamps), None)
+    n = max((n for n, anchor in enumerate(bundle.anchors, 1) if anchor.stamps), default=None)
     if n is None:
         return ""
     return f"""
 (d) A time stamp, with the authority's root certificate as roots.pem from elsewhere. It says
-    "Verification: OK", as of the time that is stated, and then that time:
+    "Verification: OK", as of the time that is stated, and then that time. It covers the events whose
+    index (in their proof) is smaller than line 2 of signed.txt; that signed.txt and checkpoint.txt are
+    of one log, which only grew, is for `custody verify`. For another anchor, put its number:
 
 {_indented(_STAMP.format(n=n))}"""
 

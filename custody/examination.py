@@ -45,7 +45,7 @@ from custody.bundle import Anchor, Bundle, anchor_name, event_name, proof_name
 from custody.court import CourtCopy
 from custody.cover import NOT_TRUE, page
 from custody.event import Event, EventRefused, decode
-from custody.key_history import Generation, History, Keys, forward, reached, signed_by
+from custody.key_history import History, Keys, day_of, forward, reached, restores, signed_by
 from custody.key_history import read as read_history
 from custody.protocol import Trail
 from custody.signers import not_this_logs, one_algorithm, stranger, who_signed, why_not
@@ -64,7 +64,9 @@ TITLES: Final = {
     11: "Time stamps say since when the events have been there",
 }
 
-NOTHING_AFTER: Final = "That nothing happened after the last event of this bundle."
+NOTHING_AFTER: Final = (
+    "That nothing happened after the last event of this bundle, or that no last events were left out of it."
+)
 NO_KEY: Final = "That the log signed any of this: no key was given."
 RIGHT_KEY: Final = (
     "That the key you gave is the right one, unless its fingerprint reached you another way than this bundle."
@@ -374,17 +376,21 @@ def _history(made: _Examination) -> None:
     if not made.bundle.keys:
         made.not_made(8, "The bundle has no events about the log's keys.")
         return
-    words = f"It names {len(generations)} sets of keys, one after the other"
-    if alone := [_day(each) for each in generations if not each.vouched]:
+    several = f"{len(generations)} sets of keys, one after the other"
+    words = "It names " + ("one set of keys" if len(generations) == 1 else several)
+    if alone := [day_of(each.event) for each in generations if not each.vouched]:
         words += (
             f"; that of {alone[-1]} is not signed for by the keys before it, as happens when keys are lost,"
             " and has to be known from elsewhere"
         )
-    if renewed := [_day(each) for each in generations if each.event.type == "log.recovered"]:
+    if renewed := [day_of(each.event) for each in generations if each.event.type == "log.recovered"]:
+        words += f"; on {renewed[-1]} the log went on under another name"
+    for restore in restores([each.event for each in generations]):
         words += (
-            f"; on {renewed[-1]} the log went on under another name, after its database was taken back to an"
-            " earlier point"
+            f"; when its database was taken back on {restore.day}, {restore.signed} leaves were signed and"
+            f" {restore.found} still there: {restore.lost} were lost"
         )
+        made.not_proved.append(restore.not_proved)
     if made.history.wrong is None and made.keys is None:
         made.not_made(8, f"No key was given, so it vouches for nothing but itself. {words}.")
         return
@@ -392,10 +398,6 @@ def _history(made: _Examination) -> None:
         made.history, made.keys or (), made.note, made.checkpoint.origin if made.checkpoint else None
     )
     made.found(8, wrong, f"{words}.")
-
-
-def _day(generation: Generation) -> str:
-    return str(generation.event.values["recorded_at"])[:10]
 
 
 def _growth(made: _Examination) -> None:
@@ -433,7 +435,7 @@ def _growth(made: _Examination) -> None:
     sizes = ", ".join(str(each.checkpoint.size) for each in made.anchors[:12])
     more = f" and {len(made.anchors) - 12} more" if len(made.anchors) > 12 else ""
     made.found_of_log(
-        9, wrong, f"It grew from {sizes}{more} to {made.checkpoint.size} leaves, and lost none."
+        9, wrong, f"It grew from {sizes}{more} to {made.checkpoint.size} leaves, and lost none of these."
     )
 
 

@@ -58,6 +58,42 @@ class History:
     wrong: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """The database was taken back: of ``signed`` leaves ``found`` were still there, on ``day``."""
+
+    day: str
+    signed: int
+    found: int
+
+    @property
+    def lost(self) -> int:
+        return max(0, self.signed - self.found)
+
+    @property
+    def not_proved(self) -> str:
+        """What nobody can know about a kit since then."""
+        return (
+            f"That no event of this kit was among the {self.lost} leaves of the log that were lost when its"
+            f" database was taken back on {self.day}, and not entered again."
+        )
+
+
+def restores(events: Sequence[Event]) -> tuple[Restore, ...]:
+    """The restores among the log's own events that lost something."""
+    told = (
+        Restore(day=day_of(event), signed=event.get("log", {}).get("size", 0), found=event.get("resumed", 0))
+        for event in events
+        if event.type == "log.recovered"
+    )
+    return tuple(each for each in told if each.lost)
+
+
+def day_of(event: Event) -> str:
+    """The day on which an event says that it was recorded."""
+    return str(event.values["recorded_at"])[:10]
+
+
 def signed_by(note: Note, keys: Sequence[VerifierKey]) -> bool:
     """Whether keys among ``keys`` of every type that is among them signed the note, and none wrongly."""
     try:

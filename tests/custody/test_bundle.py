@@ -148,8 +148,8 @@ def by_hand(folder: Path, data: bytes, roots: bytes = b"") -> list[str]:
     for step in steps:
         typed = "".join(line[4:] + "\n" for line in step.split("\n") if line.startswith("    ") and line[4:])
         typed = typed.partition("without a gap:\n")[2] or typed.partition("section 2.1.3.2):\n")[2] or typed
-        typed = typed.partition('Successfully":\n')[2] or typed.partition("then that time:\n")[2] or typed
-        typed = typed.partition("The checkpoint's other")[0]
+        typed = typed.partition('Successfully":\n')[2] or typed.partition("put its number:\n")[2] or typed
+        typed = typed.partition("If your events.vkey")[0]
         done = subprocess.run(["sh", "-ec", typed], cwd=folder, capture_output=True, text=True, timeout=60)
         printed.append(done.stdout + done.stderr)
     return printed

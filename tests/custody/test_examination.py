@@ -316,7 +316,7 @@ EVENTS = trail(TO_THE_STORE)
 def test_check_9_holds_where_the_log_only_grew_and_says_between_which_sizes() -> None:
     bundle = grown(witnesses=WITNESSES).bundle(EVENTS)
     assert outcome(bundle) == {**BARE, 9: True}
-    assert words(bundle, 9) == "It grew from 124 to 226 leaves, and lost none."
+    assert words(bundle, 9) == "It grew from 124 to 226 leaves, and lost none of these."
     assert NO_GROWTH not in check(bundle, VKEYS).not_proved
 
 
