@@ -59,10 +59,15 @@ def refuse_undisclosed(handed_out: int) -> None:
 
 
 async def collect(
-    connection: AsyncConnection, kit: str, which: Trail = Trail.CUSTODY, policy: bytes | None = None
+    connection: AsyncConnection,
+    kit: str,
+    which: Trail = Trail.CUSTODY,
+    policy: bytes | None = None,
+    view: log.View = "signed",
 ) -> bytes:
     """The bundle of one trail of a kit; ``policy`` is what the operator states (C2SP tlog-policy).
 
+    Whose ``view`` is the published log learns nothing of how the log grew since (`audit.log.prove`).
     The choices trail ends at the last order that handed it out. Raises Refused where there is no order,
     NotYetInLog when an event is not yet under a signature, BundleRefused when there is no trail to be seen.
     """
@@ -72,7 +77,7 @@ async def collect(
     if not events:
         raise BundleRefused(f"there is no {which} trail of this kit to be seen")
     digests = [bytes.fromhex(event.digest) for event in events]
-    proofs = await log.prove(connection, _LOG, digests)
+    proofs = await log.prove(connection, _LOG, digests, view)
     if waiting := sum(digest not in proofs for digest in digests):
         raise NotYetInLog(waiting)
     note = proofs[digests[0]].note

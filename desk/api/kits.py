@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from audit.log import View
 from custody import access, delivery, reading
 from custody.event import Event
 from custody.kit import Kit
@@ -217,10 +218,11 @@ async def export_choices(
 
 async def _bundle(request: Request, who: Signed, kit: Kit, which: Trail) -> Response:
     stated = settings(request).witnesses
+    view: View = "signed" if may("log.read", who.actor) else "published"
     policy = None if stated is None else await asyncio.to_thread(stated.read_bytes)
     async with seen_by(service(request).engine, who.actor) as connection:
         try:
-            data = await delivery.collect(connection, kit.number, which, policy)
+            data = await delivery.collect(connection, kit.number, which, policy, view)
         except delivery.NotYetInLog:
             raise Refused(
                 "The last events of this kit are not yet in the signed log. Try again in a moment."

@@ -9,6 +9,7 @@ import pytest
 from audit.key import SigningKey
 from custody.bundle import Bundle, Told
 from custody.cover import covered
+from custody.event import decode
 from custody.examination import check
 from tests.custody.bundles import WITNESSES, Log, a_policy, day, signing_keys, vkeys
 from tests.custody.trails import ORIGIN, TO_THE_STORE, trail
@@ -138,6 +139,14 @@ def test_after_a_restore_the_old_keys_lead_to_the_log_under_its_new_name() -> No
         verdict = check(bundle, vkeys(keys), a_policy())
         assert verdict.holds, [finding.words for finding in verdict.findings if not finding.holds]
     assert "on 2026-05-09 the log went on under another name" in found(bundle, FIRST, 8).words
+    gone = 500 - int(decode(made.told[-1].event).get("resumed"))
+    assert (
+        f"500 leaves were signed and {500 - gone} still there: {gone} were lost"
+        in found(bundle, FIRST, 8).words
+    )
+    told = f"That no event of this kit was among the {gone} leaves of the log that were lost"
+    assert any(told in each for each in check(bundle, vkeys(FIRST)).not_proved)
+    assert told in bundle.readme.decode()
 
 
 def test_a_history_with_a_piece_missing_or_turned_round_does_not_hold() -> None:
