@@ -409,6 +409,10 @@ async def recover_logs(engine: AsyncEngine, settings: Settings, reason: str, say
             f"Hand out the new public keys ({', '.join(f'{each.log}.vkey' for each in lost)} in"
             f" {settings.keys}); what was lost is entered again from receipts and paper."
         )
+        say(
+            "Next: start the service, tell the witnesses the new name and keys, export into a new folder, and"
+            " end the overlap later with custody log rotate --finish (docs/log.md)."
+        )
 
 
 def _key_path(settings: Settings, log: str) -> Path:
