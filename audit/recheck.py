@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from sqlalchemy import and_, func, select, text
+from sqlalchemy import ColumnElement, and_, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit import merkle, tables, tile
@@ -100,8 +100,8 @@ class Recheck:
             return wrong
         return await self._rest(size)
 
-    async def _count(self, condition: object) -> int:
-        query = select(func.count()).select_from(tables.leaf).where(condition)  # type: ignore[arg-type]
+    async def _count(self, condition: ColumnElement[bool]) -> int:
+        query = select(func.count()).select_from(tables.leaf).where(condition)
         return int(await self.connection.scalar(query) or 0)
 
     async def _last_signed(self) -> int:

@@ -135,8 +135,10 @@ async def _made(connection: AsyncConnection) -> tuple[Registers, list[Difference
         except (EventRefused, LookupError, TypeError, ValueError) as wrong:
             words = f"number {row.number} cannot be carried out: {wrong}"
             found.append(Difference(subject=row.subject, column="event", words=words))
-    used = select(e.kit, func.min(e.recorded_at)).where(e.type == "kit.registered").group_by(e.kit)
-    taken: dict[str, datetime] = {kit: at for kit, at in await connection.execute(used)}  # noqa: C416
+    used = (
+        select(e.kit, func.min(e.recorded_at).label("at")).where(e.type == "kit.registered").group_by(e.kit)
+    )
+    taken: dict[str, datetime] = {row.kit: row.at for row in await connection.execute(used)}
     for (number,), reserved in made.rows["reserved_number"].items():
         reserved["used_at"] = taken.get(number)
     return made, found

@@ -4,9 +4,7 @@ After each: nothing is signed before the signer has looked, then it goes on as i
 log is checked anew after each: every leaf, tile, root and signature, and that no size has two notes.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -14,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from audit import log, publish, sign
 from audit.key import open_note
-from audit.keybox import Keybox, create_keys, open_box
+from audit.keybox import Keybox
 from audit.sign import Signer
 from tests.audit.whole_log import checkpoints, digests, grow, leaves, queue
 from tests.conftest import Database, Engines
@@ -22,7 +20,6 @@ from tests.faults import OUTCOMES, Fault, PowerCut, Write, inject, publisher
 
 pytestmark = pytest.mark.anyio
 
-ORIGIN = "custody.example/log"
 SLOT = datetime(2026, 6, 1, tzinfo=UTC)
 
 # Each write in its order; True: the signer was at work, and refuses until it has checked.
@@ -47,14 +44,6 @@ WRITES = {
     Write(says="the publication", kind="statement", of="INSERT INTO audit.publication"): False,
     Write(says="the publication is committed", kind="commit", of="INSERT INTO audit.publication"): False,
 }
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Keybox]:
-    path = tmp_path / "signer" / "events.key"
-    create_keys(path, ORIGIN)
-    with open_box(path) as opened:
-        yield opened
 
 
 @pytest.fixture
