@@ -17,6 +17,7 @@ def wait_until_signed(visitor: Visitor) -> None:
     for _ in range(SIGNED_WITHIN):
         visitor.go(f"/log?digest={digest}")
         if visitor.sees("It is in the signed log."):
+            visitor.page.get_by_text("The public keys", exact=True).first.click()
             assert visitor.page.locator("code.key").first.inner_text().count("+") >= 2
             return
         visitor.page.wait_for_timeout(500)
