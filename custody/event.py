@@ -301,6 +301,7 @@ FIELDS: Final[Mapping[str, Kind]] = {
     "kit": KIT,  # in access records alone; a kit's own trail names it in the subject
     "purpose": WORD,
     "read": WORD,
+    "readers": Many(IDENTIFIER, 20),  # the people who alone may read a restricted kit
     "salt": SALT,
     "private": DIGEST,
 }

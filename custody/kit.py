@@ -182,12 +182,14 @@ class Kit:
     link: Link | None = None
     linked_at: datetime | None = None
     released_at: datetime | None = None
+    opened_to_centre_at: datetime | None = None  # a magistrate let the centre read it again after release
     destruction: Destruction | None = None
     disposal: Disposal | None = None
     disposed_at: datetime | None = None
     key_destroyed_at: datetime | None = None
     findings: tuple[Finding, ...] = ()
     asked: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()  # person ids who alone may read it; empty: not restricted
 
     @property
     def open_packages(self) -> tuple[Package, ...]:

@@ -322,6 +322,10 @@ CUSTODY_STEPS: Final[Mapping[str, Step]] = {
         legal={L.RELEASED: L.LINKED},
         people=2,
     ),
+    "kit.opened_to_centre": _custody(
+        "the prosecutor's office lets the centre read the kit again",
+        legal={L.RELEASED: L.RELEASED},
+    ),
     "package.deposited": _custody(
         "a package is deposited at the court registry",
         "packages place",
@@ -360,6 +364,8 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
     "card.issued": _choices("the victim took a card, or wanted none", "card", retention=STANDING),
     "card.stopped": _choices("the card no longer opens anything", "reason", writers=PEOPLE | CLOCK),
     "private.changed": _choices("the private part was changed", "private", retention=STANDING),
+    "kit.restricted": _choices("the kit is restricted to its named readers", "readers"),
+    "restriction.lifted": _choices("the kit is no longer restricted", "reason", people=2),
     "victim.visited": _choices("the victim looked at the page", writers=VICTIM),
     "victim.asked": _choices(
         "the victim asked the centre for something", "how", retention=STANDING, writers=PEOPLE | VICTIM
@@ -509,7 +515,9 @@ OTHER_STEPS: Final[Mapping[str, Step]] = {
     "log.recovered": _other(
         Trail.LOG, "the log goes on under a new origin after a restore", "log vkeys resumed", writers=CLOCK
     ),
-    "access.recorded": _other(Trail.READS, "somebody read", "read purpose", "centre digest kit request"),
+    "access.recorded": _other(
+        Trail.READS, "somebody read", "read purpose", "centre digest kit reason request"
+    ),
 }
 
 STEPS: Final[Mapping[str, Step]] = {**CUSTODY_STEPS, **CHOICES_STEPS, **OTHER_STEPS}

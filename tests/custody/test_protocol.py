@@ -348,6 +348,7 @@ class Walk:
             "hold": lambda: {"id": self.chance.choice(holds), "ground": "centre"},
             "until": lambda: soon,
             "private": lambda: "ab" * 32,
+            "readers": lambda: self.chance.sample(["casper", "coraline", "nils", "nora"], k=2),
         }
         return {name: values[name]()}
 
