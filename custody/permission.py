@@ -57,6 +57,7 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "log.read": _who((*_STAFF, F.AUDITOR), Rel.ANY),
     "receipt.prove": _who([f for f in F if f not in (F.VICTIM, F.CLOCK)], Rel.ANY),
     "reads.read": _who((F.COORDINATOR,), Rel.ANY),
+    "duty.review": _who((F.COORDINATOR,), Rel.ANY),  # what was opened at the own centre, by others
     # the kit and its packages
     "kit.register": _who((F.NURSE,), Rel.ANY),
     "kit.supplement": _who((F.NURSE,), Rel.OF_CENTRE),

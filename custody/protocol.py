@@ -499,6 +499,15 @@ OTHER_STEPS: Final[Mapping[str, Step]] = {
     "numbers.reserved": _other(
         Trail.ORGANISATION, "kit numbers are set aside for an outage", "numbers", "centre"
     ),
+    "duty.opened": _other(
+        Trail.ORGANISATION, "the sealed duty credential of a centre is opened, with a reason", "reason until"
+    ),
+    "duty.used": _other(
+        Trail.ORGANISATION, "somebody else signs in with the duty credential that is open", "reason until"
+    ),
+    "duty.reviewed": _other(
+        Trail.ORGANISATION, "a coordinator looked into why the duty credential was opened", "cites"
+    ),
     "person.registered": _other(Trail.PERSON, "a person becomes known", "register", writers=CLOCK),
     "person.appointed": _other(Trail.PERSON, "a person takes up a function", "register", writers=CLOCK),
     "person.left": _other(Trail.PERSON, "a person's function ends", "register", writers=CLOCK),
