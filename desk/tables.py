@@ -1,12 +1,14 @@
-"""The desk's own tables, schema `desk`: sessions and how they begin, counted attempts, the database's mark.
+"""The desk's own tables, schema `desk`: sessions and how they begin, duty credentials, counted attempts, the
+database's mark.
 
-Nothing here is evidence: rows end and are deleted. No token, cookie value, card code or secret is stored,
-only digests of them.
+Nothing here is evidence: rows end and are deleted; that a duty credential was used stands in the trail of its
+centre. No token, cookie value, card code or secret is stored, only digests of them.
 """
 
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 metadata: Final = sa.MetaData(schema="desk")
 
@@ -67,6 +69,7 @@ pending_sign_in: Final = sa.Table(
     sa.Column("acr", sa.Text),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("offered", ARRAY(sa.Text), comment="the functions to choose from, as the provider let it"),
     sa.CheckConstraint(
         "length(state_hash) = 32 AND length(browser_hash) = 32", name="pending_sign_in_hashes_are_sha256"
     ),
@@ -83,15 +86,63 @@ pending_sign_in: Final = sa.Table(
         "created_at < ends_at AND ends_at <= created_at + interval '10 minutes'",
         name="pending_sign_in_is_short",
     ),
+    sa.CheckConstraint(
+        "(offered IS NULL) = (person IS NULL) AND cardinality(offered) BETWEEN 1 AND 100",
+        name="pending_sign_in_offers",
+    ),
 )
 sa.Index("pending_sign_in_by_end", pending_sign_in.c.ends_at)
+
+duty_credential: Final = sa.Table(
+    "duty_credential",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("centre", sa.Text, nullable=False),
+    sa.Column("code_hash", sa.Text, nullable=False, comment="scrypt of the code, with its own salt"),
+    sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("voided_at", sa.DateTime(timezone=True), comment="when another took its place"),
+    sa.Column("opened_at", sa.DateTime(timezone=True)),
+    sa.Column("ends_at", sa.DateTime(timezone=True), comment="until when it signs in; spent afterwards"),
+    sa.Column("reason", sa.Text),
+    sa.Column("opening", sa.LargeBinary, comment="digest of the event of its opening"),
+    sa.Column("used_by", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("reviewed_at", sa.DateTime(timezone=True)),
+    sa.Column("reviewed_by", sa.Text),
+    sa.CheckConstraint("id ~ '^[0-9a-f]{32}$'", name="duty_credential_id"),
+    sa.CheckConstraint(
+        "length(centre) BETWEEN 1 AND 80 AND length(code_hash) BETWEEN 1 AND 200"
+        " AND length(reason) BETWEEN 1 AND 40 AND length(opening) = 32"
+        " AND length(reviewed_by) BETWEEN 1 AND 80",
+        name="duty_credential_lengths",
+    ),
+    sa.CheckConstraint(
+        "(opened_at IS NULL) = (ends_at IS NULL) AND (opened_at IS NULL) = (reason IS NULL)"
+        " AND (opened_at IS NULL) = (opening IS NULL) AND (opened_at IS NULL) = (used_by = '{}')"
+        " AND ends_at <= opened_at + interval '12 hours'",
+        name="duty_credential_opened_or_not",
+    ),
+    sa.CheckConstraint(
+        "(reviewed_at IS NULL) = (reviewed_by IS NULL) AND (reviewed_at IS NULL OR opened_at IS NOT NULL)"
+        " AND NOT coalesce(reviewed_by = ANY (used_by), false)",
+        name="duty_credential_reviewed_by_another",
+    ),
+)
+sa.Index(
+    "duty_credential_stands",
+    duty_credential.c.centre,
+    unique=True,
+    postgresql_where=duty_credential.c.voided_at.is_(None),
+)
 
 attempt: Final = sa.Table(
     "attempt",
     metadata,
     sa.Column("purpose", sa.Text, primary_key=True),
     sa.Column(
-        "key_hash", sa.LargeBinary, primary_key=True, comment="SHA-256 of what the attempts go against"
+        "key_hash",
+        sa.LargeBinary,
+        primary_key=True,
+        comment="HMAC-SHA-256 of what the attempts go against, under a key that is not in the database",
     ),
     sa.Column("counted", sa.Integer, nullable=False),
     sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),

@@ -26,6 +26,7 @@ from tests.postgres.history import ORIGIN, History
 NO_EVIDENCE: Final = {
     "desk.session": "who is signed in; rows end and are deleted",
     "desk.pending_sign_in": "a sign-in under way at a provider; rows live ten minutes",
+    "desk.duty_credential": "what signs in in need; every use stands in the trail of its centre",
     "desk.attempt": "counts tries that failed; rows are deleted",
     "desk.database_kind": "keeps a demo and real kits apart; the service refuses the other kind at its start",
     "desk.alembic_version": "which revision the schema has; custody database check compares the schema",
