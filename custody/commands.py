@@ -147,6 +147,14 @@ class Take:
 
 
 @command
+class TakeOver:
+    """Take over what a colleague held whose function has ended. ``reason`` says how it was found, or why."""
+
+    packages: tuple[PackageRef, ...]
+    reason: str
+
+
+@command
 class Offer:
     packages: tuple[PackageRef, ...]
     organisation: str

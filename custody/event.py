@@ -282,10 +282,11 @@ FIELDS: Final[Mapping[str, Kind]] = {
             "country": _words("[A-Z]{2}"),
             "issuer": Text(200),
             "login": Text(200),
+            "into": IDENTIFIER,
         },
         frozenset(
             {"name", "kind", "organisation", "person", "function", "from", "until", "storage", "zone"}
-            | {"country", "issuer", "login"}
+            | {"country", "issuer", "login", "into"}
         ),
     ),
     "numbers": Many(KIT, 200),

@@ -28,12 +28,13 @@ from custody.commands import (
     Store,
     Swapped,
     Take,
+    TakeOver,
     Void,
 )
 from custody.decision import Decided, Seen
 from custody.directory import Directory
 from custody.event import Event, Fact
-from custody.kit import Kit, Package
+from custody.kit import Holder, Kit, Package
 from custody.number import KitNumber, label_code, next_serial, parse_part
 from custody.people import Actor
 from custody.permission import knows, permit
@@ -237,6 +238,42 @@ def take(seen: Seen, order: Take, actor: Actor) -> Decided:
             entries = [{"package": p.package} for p in right]
             paper = entered(order.paper, actor)
             facts.append(fact(kit, "package.taken", actor, entries, reason=order.reason, **paper))
+    return Decided(facts=tuple(facts))
+
+
+def take_over(seen: Seen, order: TakeOver, actor: Actor, directory: Directory) -> Decided:
+    """Take over what a colleague held whose function here has ended: a finding, with the reason.
+
+    Who still holds a function hands over and is accepted from; an open offer is taken back first.
+    """
+    facts: list[Fact] = []
+    for kit, pairs in each_kit(seen, "package.take_over", order.packages, actor):
+        findings, right = seal_findings(kit, pairs, actor)
+        broken = [p for p, r in pairs if r.condition == "broken" and r.seal in (None, p.seal)]
+        facts += findings
+        by_holder: dict[Holder, list[Mapping[str, Any]]] = {}
+        for package in sorted([*right, *broken], key=lambda p: p.package):
+            held = package.holder
+            if held is None or held.person is None:
+                raise NoSuchPackage(package.package)
+            if any(
+                (a.person, a.organisation) == (held.person, held.organisation) for a in directory.appointments
+            ):
+                raise Refused(
+                    "{holder} still works here and can hand package {package} over: ask for that, and accept"
+                    " it.",
+                    holder=held.name or held.person,
+                    package=package.package,
+                )
+            by_holder.setdefault(held, []).append(
+                {"package": package.package, **({"seal": package.seal} if package.seal else {})}
+            )
+        for held, entries in by_holder.items():
+            left = {"name": held.name, "person": held.person, "organisation": held.organisation}
+            known = {k: v for k, v in left.items() if v is not None}
+            facts.append(
+                fact(kit, "package.taken_over", actor, entries, counterpart=known, reason=order.reason)
+            )
     return Decided(facts=tuple(facts))
 
 

@@ -18,6 +18,7 @@ class Relation(StrEnum):
     ANY = "any"
     OF_CENTRE = "of_its_centre"
     HOLDS = "holds_a_package"
+    COLLEAGUE = "with_a_colleague"
     RECEIVES = "receives_an_offer"
     LINKED = "linked"
     OWN = "own_kit"
@@ -68,6 +69,7 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "package.reseal": _who((F.NURSE, F.CUSTODIAN, F.ANALYST), Rel.HOLDS),
     "package.store": _HOLDERS,
     "package.take": _HOLDERS,
+    "package.take_over": _who(_HANDS, Rel.COLLEAGUE),  # of somebody whose function has ended
     "handover.offer": _HOLDERS,
     "handover.carry": _HOLDERS,
     "handover.accept": _RECEIVERS,
@@ -133,6 +135,17 @@ def holds(actor: Actor, package: Package) -> bool:
     return package.place is not None or package.holder.person == actor.person
 
 
+def with_colleague(actor: Actor, package: Package) -> bool:
+    """In the hands of another person of the same organisation, and in no place."""
+    held = package.holder
+    return (
+        held is not None
+        and package.place is None
+        and held.organisation == actor.organisation
+        and held.person not in (None, actor.person)
+    )
+
+
 def receives(actor: Actor, kit: Kit, package: Package) -> bool:
     offer = kit.handovers.get(package.handover or "")
     return (
@@ -155,6 +168,8 @@ def relations(actor: Actor, kit: Kit, package: Package | None = None) -> frozens
     of = kit.open_packages if package is None else (package,)
     if any(holds(actor, p) for p in of) or (package is None and _organisation_holds(actor, kit)):
         found.add(Rel.HOLDS)
+    if any(with_colleague(actor, p) for p in of):
+        found.add(Rel.COLLEAGUE)
     if any(receives(actor, kit, p) for p in of):
         found.add(Rel.RECEIVES)
     if linked and kit.link is not None and actor.organisation in (kit.link.office, kit.link.zone):

@@ -183,6 +183,12 @@ CUSTODY_STEPS: Final[Mapping[str, Step]] = {
     "package.taken": _custody(
         "a package is taken out of its place", "packages", custody={C.STORED: C.SEALED}
     ),
+    "package.taken_over": _custody(
+        "a colleague takes over what somebody who left still held",
+        "packages counterpart reason",
+        custody={C.PACKED: C.PACKED, C.SEALED: C.SEALED, C.OPENED: C.OPENED},
+        finding=True,
+    ),
     "handover.offered": _custody(
         "packages are offered to a receiver, due by a time",
         "packages handover counterpart due_at",
@@ -511,6 +517,15 @@ OTHER_STEPS: Final[Mapping[str, Step]] = {
     "person.registered": _other(Trail.PERSON, "a person becomes known", "register", writers=CLOCK),
     "person.appointed": _other(Trail.PERSON, "a person takes up a function", "register", writers=CLOCK),
     "person.left": _other(Trail.PERSON, "a person's function ends", "register", writers=CLOCK),
+    "person.account_added": _other(
+        Trail.PERSON, "a person has one more account to sign in with", "register", writers=CLOCK
+    ),
+    "person.account_removed": _other(
+        Trail.PERSON, "an account no longer signs a person in", "register", writers=CLOCK
+    ),
+    "person.merged": _other(
+        Trail.PERSON, "a person registered twice turns out to be another", "register", writers=CLOCK
+    ),
     "place.opened": _other(Trail.PLACE, "a place comes into use", "register", writers=PEOPLE | CLOCK),
     "place.closed": _other(Trail.PLACE, "a place is no longer used", "reason", writers=PEOPLE | CLOCK),
     "incident.opened": _other(Trail.PLACE, "an incident at a place", "reason finding", "until"),

@@ -440,6 +440,7 @@ APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "package.stored": _stored,
     "package.moved": _stored,
     "package.taken": _in_hand,
+    "package.taken_over": _in_hand,
     "package.found": _found,
     "package.found_elsewhere": _found_elsewhere,
     "handover.offered": _offered,

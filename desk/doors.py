@@ -161,6 +161,14 @@ DOORS: Final[tuple[Door, ...]] = (
         decide=lambda x, o, s: handling.take(s, o, x.actor),
     ),
     Door(
+        path="packages/take-over",
+        action="package.take_over",
+        shape=c.TakeOver,
+        kits=_packages,
+        says="Take over from somebody who left",
+        decide=lambda x, o, s: handling.take_over(s, o, x.actor, x.directory),
+    ),
+    Door(
         path="packages/split",
         action="package.split",
         shape=c.Split,

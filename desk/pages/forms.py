@@ -43,6 +43,7 @@ SEALS_NEW: Final = frozenset({"package.seal", "package.reseal"})
 # Where the seal is looked at, so that nothing may be ticked beforehand; and where it is out of sight.
 SEALS_SEEN: Final = frozenset(
     {"handover.accept", "handover.receive_back", "package.store", "package.open", "seal.check"}
+    | {"package.take_over"}
 )
 SEALS_UNSEEN: Final = frozenset({"handover.cancel", "package.lose", "package.split"})
 SEALS_ASKED: Final = frozenset({"disposal.carry_out"})

@@ -21,6 +21,7 @@ AFTER: Final[Mapping[str, str]] = {
     "handover.received_back": "who",
     "package.packed": "who",
     "package.taken": "who",
+    "package.taken_over": "who",
     "package.stored": "place",
     "package.moved": "place",
     "package.found_elsewhere": "place",

@@ -20,6 +20,7 @@ RECORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "seal.check": ("seal.checked",),
     "package.seal": ("package.sealed",),
     "package.take": ("package.taken",),
+    "package.take_over": ("package.taken_over",),
     "handover.carry": ("handover.carried",),
     "handover.record_acceptance": ("handover.acceptance_recorded",),
     "handover.refuse": ("handover.refused",),
@@ -85,6 +86,7 @@ WITH_PACKAGES: Final = (
     "package.lose",
     "package.void",
     "incident.open",
+    "package.take_over",
 )
 USUAL: Final = frozenset({"handover.accept", "handover.offer", "package.store", "seal.check", "package.seal"})
 ONE_PACKAGE: Final = ("package.split",)
