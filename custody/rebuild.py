@@ -159,6 +159,7 @@ def kit_columns(kit: Kit, kinds: Mapping[str, str]) -> dict[str, Any]:
         "disposed_at": kit.disposed_at,
         "registered_at": kit.registered_at,
         "parties": parties(kit, kinds),
+        "readers": list(kit.readers) or None,
     }
 
 

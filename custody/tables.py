@@ -73,9 +73,22 @@ person = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("issuer", Text),
-    Column("login", Text),
-    UniqueConstraint("issuer", "login", name="person_login"),
+    Column("merged_into", ForeignKey("custody.person.id")),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("login", Text, primary_key=True),
+    Column("person", ForeignKey("custody.person.id"), primary_key=True),
+    Column("removed_at", Moment),
+    CheckConstraint(
+        "length(issuer) BETWEEN 1 AND 200 AND length(login) BETWEEN 1 AND 200", name="account_lengths"
+    ),
+    Index(
+        "account_signs_one_in", "issuer", "login", unique=True, postgresql_where=text("removed_at IS NULL")
+    ),
 )
 
 appointment = Table(
@@ -173,10 +186,12 @@ kit = Table(
     Column("registered_at", Moment, nullable=False),
     Column("parties", ARRAY(Text), nullable=False),
     Column("document", JSONB, nullable=False),
+    Column("readers", ARRAY(Text)),  # who alone may read a restricted kit
     CheckConstraint(_one_of("legal", Legal), name="kit_legal"),
     CheckConstraint(_one_of("retention", Retention), name="kit_retention"),
     CheckConstraint("length(number) = 12", name="kit_number"),
     CheckConstraint("holds >= 0 AND in_transit >= 0 AND destroyed >= 0", name="kit_counts"),
+    CheckConstraint("cardinality(readers) BETWEEN 1 AND 20", name="kit_readers"),
     # The rule that no bug, no race and no single person may break, on the one row that carries it all.
     CheckConstraint(
         "retention <> 'disposed' OR (legal = 'unreported' AND holds = 0 AND in_transit = 0"
@@ -291,4 +306,32 @@ access = Table(
     UniqueConstraint("subject", "number", name="access_subject_number"),
     CheckConstraint("length(digest) = 32 AND digest = sha256(bytes)", name="access_digest"),
     Index("access_kit", "kit", "recorded_at"),
+    Index(
+        "access_glass",
+        "subject",
+        "recorded_at",
+        postgresql_where=text("""position('"read":"break_glass"'::bytea IN bytes) > 0"""),
+    ),
 )
+
+views: Final = MetaData(schema="custody")
+"""Apart from the tables, which the migrated schema is compared with."""
+
+known_kit = Table(
+    "known_kit",
+    views,
+    Column("number", Text, primary_key=True),
+    Column("centre", Text, nullable=False),
+    Column("legal", Text, nullable=False),
+    Column("retention", Text),
+    Column("registered_at", Moment, nullable=False),
+    Column("term_over_at", Moment),
+    Column("relation", Text, nullable=False),
+    Column("document", JSONB, nullable=False),
+)
+"""What the asker of this transaction may know of each kit: everything that is shown is read from here.
+
+``relation`` is how they stand to it: ``own_kit``, ``of_its_centre``, ``linked``, or ``in_hands`` (of their
+organisation). The term is for the first two alone; for the others ``document`` is cut to what
+`custody.permission.as_known` leaves.
+"""
