@@ -472,6 +472,28 @@ class CarryOutDisposal:
 
 
 @command
+class Restrict:
+    """From now on these people alone read the kit, by their ids: somebody knows the victim, for example."""
+
+    kit: str
+    readers: tuple[str, ...]
+
+
+@command
+class LiftRestriction:
+    kit: str
+    reason: str
+
+
+@command
+class OpenToCentre:
+    """The prosecutor's office lets the centre read a kit that was released to it."""
+
+    kit: str
+    reason: str | None = None
+
+
+@command
 class ReserveNumbers:
     count: int
 

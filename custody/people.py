@@ -45,13 +45,17 @@ STAFF: Final = frozenset({Function.NURSE, Function.CUSTODIAN, Function.COORDINAT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who acts now. ``card`` is the kit number that a victim's card opened."""
+    """Who acts now. ``card`` is the kit number that a victim's card opened.
+
+    ``glass`` names restricted kits that this person broke the glass to within the hour; PostgreSQL says so.
+    """
 
     function: Function
     person: str | None = None
     name: str | None = None
     organisation: str | None = None
     card: str | None = None
+    glass: frozenset[str] = frozenset()
 
     @property
     def author(self) -> str:

@@ -2,15 +2,19 @@
 
 A relation is read from the kit as it stands. ``ANY`` needs no kit. An action on packages asks the
 relation for each of them.
+
+Two rules stand above the table. A restricted kit names its readers: for every other person of its centre it
+does not exist, but for the package in that person's own hands. And once evidence is with justice, the centre
+and the victim see since when, and no more, until the prosecutor's office opens the kit to its centre.
 """
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
-from custody.kit import Kit, Package
+from custody.kit import Item, Kit, Package
 from custody.people import STAFF, Actor, Function
-from custody.protocol import Legal
+from custody.protocol import ENDED, Legal
 from custody.refusal import NoSuchPackage, NotPermitted, NotSeen
 
 
@@ -123,9 +127,36 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "disposal.approve": _who((F.COORDINATOR,), Rel.OF_CENTRE),
     "disposal.withdraw": _who((F.CUSTODIAN, F.COORDINATOR), Rel.OF_CENTRE),
     "disposal.carry_out": _who((F.CUSTODIAN, F.NURSE), Rel.OF_CENTRE),
+    # who reads it
+    "kit.restrict": _who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE),
+    "restriction.lift": _who((F.COORDINATOR,), Rel.OF_CENTRE),
+    "release.open": _who((F.MAGISTRATE,), Rel.LINKED),
     # signing for somebody else's proposal
     "proposal.sign": _who(_STAFF, Rel.ANY),
 }
+
+# What the kit's centre no longer reads while the kit is with justice.
+UNTIL_RELEASE: Final = frozenset(
+    {
+        *("custody_trail.read", "custody_trail.export", "private.read"),
+        *("choices_trail.read", "choices_trail.export"),
+    }
+)
+
+
+def with_justice(kit: Kit) -> bool:
+    """Released, and not opened to its centre again by the prosecutor's office."""
+    return kit.legal is Legal.RELEASED and kit.opened_to_centre_at is None
+
+
+def kept_out(actor: Actor, kit: Kit) -> bool:
+    """Whether the kit is restricted to other people of this person's centre, and the glass is whole."""
+    return (
+        bool(kit.readers)
+        and actor.organisation == kit.centre
+        and actor.person not in kit.readers
+        and kit.number not in actor.glass
+    )
 
 
 def holds(actor: Actor, package: Package) -> bool:
@@ -159,13 +190,15 @@ def relations(actor: Actor, kit: Kit, package: Package | None = None) -> frozens
     """How this person stands to the kit, or to one package of it."""
     if actor.function is F.VICTIM:
         return frozenset({Rel.OWN}) if actor.card == kit.number else frozenset()
+    of = kit.open_packages if package is None else (package,)
+    if kept_out(actor, kit):
+        return _in_person(actor, kit, of)
     found = set()
     linked = kit.link is not None and kit.legal in (Legal.LINKED, Legal.RELEASED)
     if actor.function in JUSTICE and not linked:
         return frozenset()  # for them the kit does not exist, whatever lies in their hands
     if kit.centre == actor.organisation:
         found.add(Rel.OF_CENTRE)
-    of = kit.open_packages if package is None else (package,)
     if any(holds(actor, p) for p in of) or (package is None and _organisation_holds(actor, kit)):
         found.add(Rel.HOLDS)
     if any(with_colleague(actor, p) for p in of):
@@ -177,6 +210,19 @@ def relations(actor: Actor, kit: Kit, package: Package | None = None) -> frozens
     return frozenset(found)
 
 
+def _in_person(actor: Actor, kit: Kit, of: Iterable[Package]) -> frozenset[Relation]:
+    """How somebody who is kept out stands to packages of the kit: only what is in the own hands, and in no
+    place, or was offered to this very person. What lies in the centre's store is for the readers."""
+    found = set()
+    for package in of:
+        if package.holder is not None and package.holder.person == actor.person and package.place is None:
+            found.add(Rel.HOLDS)
+        offer = kit.handovers.get(package.handover or "")
+        if offer is not None and offer.receiver.person == actor.person and receives(actor, kit, package):
+            found.add(Rel.RECEIVES)
+    return frozenset(found)
+
+
 def _organisation_holds(actor: Actor, kit: Kit) -> bool:
     return any(
         p.holder is not None and p.holder.organisation == actor.organisation for p in kit.open_packages
@@ -184,28 +230,43 @@ def _organisation_holds(actor: Actor, kit: Kit) -> bool:
 
 
 def knows(actor: Actor, kit: Kit, package: Package) -> bool:
-    """Whether this person may know that the kit has this package: the whole kit for its centre and where it
-    is linked; for others what is, or comes, into the hands of their organisation."""
-    if {Relation.OF_CENTRE, Relation.LINKED} & relations(actor, kit):
+    """Whether this person may know that the kit has this package: the whole kit for its centre, until it is
+    with justice, and where it is linked; for others what is, or comes, into the hands of their organisation,
+    and for who is kept out into the own hands."""
+    standing = relations(actor, kit)
+    if Rel.LINKED in standing:
         return True
+    if Rel.OF_CENTRE in standing:
+        return not with_justice(kit) or _still_there(kit, package)
+    if kept_out(actor, kit):
+        return bool(relations(actor, kit, package))
     held = package.holder is not None and package.holder.organisation == actor.organisation
     return held or receives(actor, kit, package)
+
+
+def _still_there(kit: Kit, package: Package) -> bool:
+    """Whether the package has not left the centre, or is on its way back to it."""
+    if package.state in ENDED:
+        return False
+    offer = kit.handovers.get(package.handover or "")
+    held = package.holder is not None and package.holder.organisation == kit.centre
+    return held or (offer is not None and offer.receiver.organisation == kit.centre)
 
 
 def as_known(actor: Actor, kit: Kit) -> Kit:
     """The kit as far as this person may know of it; what may not be known is as if it had never been.
 
-    Its centre and the victim know everything. Others know nothing of the choices, so ``retention`` says
+    Its centre and the victim know everything until it is with justice, and from then on since when; the
+    centre also what has not left it. Others know nothing of the choices, so ``retention`` says
     nothing to them; and where the kit is not linked to them, only of the packages that are, or come, into the
     hands of their organisation.
     """
-    if Relation.OWN in relations(actor, kit) or (
-        actor.organisation == kit.centre and actor.function in STAFF
-    ):
-        return kit
+    own = Relation.OWN in relations(actor, kit)
+    if own or (actor.organisation == kit.centre and actor.function in STAFF and not kept_out(actor, kit)):
+        closed = kit.legal is Legal.RELEASED if own else with_justice(kit)
+        return _since(actor, kit) if closed else kit
     packages = {n: p for n, p in kit.packages.items() if knows(actor, kit, p)}
-    items = {n: i for n, i in kit.items.items() if i.package in packages}
-    parts = {"K"} | {f"P{n:02}" for n in packages} | {f"I{n:02}" for n in items}
+    items, parts = _inside(kit, packages)
     whole = Relation.LINKED in relations(actor, kit)
     return Kit(
         number=kit.number,
@@ -223,9 +284,39 @@ def as_known(actor: Actor, kit: Kit) -> Kit:
         link=kit.link,
         linked_at=kit.linked_at,
         released_at=kit.released_at,
+        opened_to_centre_at=kit.opened_to_centre_at if whole else None,
         findings=tuple(
             f for f in kit.findings if f.trail == "custody" and (whole or set(f.packages) & set(packages))
         ),
+        readers=kit.readers if kept_out(actor, kit) else (),  # or the rule would not know it the next time
+    )
+
+
+def _inside(kit: Kit, packages: Mapping[int, Package]) -> tuple[dict[int, Item], set[str]]:
+    """The items of these packages, and the parts of the kit whose labels belong to them."""
+    items = {n: i for n, i in kit.items.items() if i.package in packages}
+    return items, {"K"} | {f"P{n:02}" for n in packages} | {f"I{n:02}" for n in items}
+
+
+def _since(actor: Actor, kit: Kit) -> Kit:
+    """What the kit's centre, or the victim, knows of a kit that is with justice: since when; and the centre
+    what has not left it. Without the heads of the trails: they would tell that something goes on."""
+    of_centre = actor.function is not F.VICTIM
+    packages = {n: p for n, p in kit.packages.items() if of_centre and knows(actor, kit, p)}
+    items, parts = _inside(kit, packages)
+    return Kit(
+        number=kit.number,
+        centre=kit.centre,
+        examined_on=kit.examined_on,
+        registered_at=kit.registered_at,
+        legal=kit.legal,
+        retention=kit.retention,
+        packages=packages,
+        items=items,
+        labels={part: serial for part, serial in kit.labels.items() if packages and part in parts},
+        handovers={n: h for n, h in kit.handovers.items() if set(h.packages) & set(packages)},
+        released_at=kit.released_at,
+        readers=kit.readers if of_centre else (),
     )
 
 
@@ -234,7 +325,17 @@ def may(action: str, actor: Actor, kit: Kit | None = None, package: Package | No
     allowed = PERMISSIONS[action].get(actor.function, frozenset())
     if Rel.ANY in allowed:
         return True
-    return kit is not None and bool(allowed & relations(actor, kit, package))
+    if kit is None:
+        return False
+    if action in UNTIL_RELEASE and with_justice(kit):
+        allowed -= {Rel.OF_CENTRE}
+    return bool(allowed & relations(actor, kit, package))
+
+
+def _closed(action: str, actor: Actor, kit: Kit) -> bool:
+    """Whether it is only the release that keeps this person from reading."""
+    allowed = PERMISSIONS[action].get(actor.function, frozenset()) & relations(actor, kit)
+    return action in UNTIL_RELEASE and with_justice(kit) and bool(allowed)
 
 
 def permit(action: str, actor: Actor, kit: Kit | None = None, packages: Iterable[Package] = ()) -> None:
@@ -256,4 +357,9 @@ def permit(action: str, actor: Actor, kit: Kit | None = None, packages: Iterable
                 holder=(package.holder.name if package.holder and package.holder.name else "-"),
             )
     if not named and not may(action, actor, kit):
+        if kit is not None and _closed(action, actor, kit):
+            raise NotPermitted(
+                "This kit is with justice. Ask the prosecutor's office: it can open the kit to the centre"
+                " again."
+            )
         raise NotPermitted("Your function does not allow this step here.")

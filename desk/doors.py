@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from custody import commands as c
-from custody import handling, handover, prosecution, registering
+from custody import handling, handover, prosecution, registering, restriction
 from custody.decision import Decided, Seen
 from custody.directory import Directory
 from custody.event import Event
@@ -414,6 +414,29 @@ DOORS: Final[tuple[Door, ...]] = (
         two_people=True,
         says="Released in error",
         decide=lambda x, o, s: prosecution.release_in_error(s.kit(o.kit), o, x.actor, x.second),
+    ),
+    # who reads it
+    Door(
+        path="restrictions",
+        action="kit.restrict",
+        shape=c.Restrict,
+        says="Restrict to named readers",
+        decide=lambda x, o, s: restriction.restrict(s.kit(o.kit), o, x.actor, x.directory),
+    ),
+    Door(
+        path="restrictions/lifts",
+        action="restriction.lift",
+        shape=c.LiftRestriction,
+        two_people=True,
+        says="Lift the restriction",
+        decide=lambda x, o, s: restriction.lift_restriction(s.kit(o.kit), o, x.actor, x.second),
+    ),
+    Door(
+        path="releases/openings",
+        action="release.open",
+        shape=c.OpenToCentre,
+        says="Open the kit to its centre",
+        decide=lambda x, o, s: restriction.open_to_centre(s.kit(o.kit), o, x.actor),
     ),
     # the term
     Door(

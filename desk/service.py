@@ -26,11 +26,12 @@ from custody.ledger import Command, Ledger, Receipt, place
 from custody.ledger import reading as seen_by
 from custody.number import RANDOM_BYTES, issue, parse_kit_number
 from custody.people import Actor
-from custody.permission import as_known, permit
+from custody.permission import as_known, kept_out, permit
 from custody.prosecution import request
 from custody.protocol import Trail
 from custody.refusal import KeyUsed, NeedsSecond, NotSeen, Refused
 from custody.registering import reserve
+from custody.restriction import may_sign
 from desk.doors import BY_ACTION, Doing, Door
 from desk.issuer import LocalIssuer
 from desk.settings import Settings
@@ -145,7 +146,7 @@ class Service:
             expected=given.expected,
             eyes=doing.actor,
         )
-        return await self.ledger.carry_out(command, lambda seen: door.decide(doing, order, seen))
+        return await self.ledger.carry_out(command, lambda seen: _decided(door, order, doing, seen))
 
     async def _asked(self, actor: Actor, kits: tuple[str, ...]) -> dict[str, tuple[str, str]]:
         async with seen_by(self.engine, actor) as connection:
@@ -204,7 +205,7 @@ class Service:
         rehearsal = replace(doing, second=stand_in)
         kits = tuple(_number(k) for k in door.kits(order))
         seen = await self.ledger.look(doing.actor, kits, tuple(door.others(rehearsal, order)))
-        place(door.decide(rehearsal, order, seen).facts, seen)
+        place(_decided(door, order, rehearsal, seen, STAND_IN).facts, seen)
 
     async def sign(self, proposal: str, given: Given) -> Done:
         """Sign what another person proposed: the decision is taken again, with both."""
@@ -305,9 +306,22 @@ class Service:
         seen = await self.ledger.look(actor, [number])
         if number not in seen.kits:
             raise NotSeen
-        permit(action, actor, seen.kits[number])
+        eyes = seen.eyes(actor)
+        permit(action, eyes, seen.kits[number])
         await access.record(self.engine, actor, read=action.replace(".", "_"), kit=number, purpose=purpose)
-        return as_known(actor, seen.kits[number])
+        return as_known(eyes, seen.kits[number])
+
+    async def eyes(self, actor: Actor, kit: Kit) -> Actor:
+        """This person as they stand to what is shown of the kit: with the glass, where they broke it."""
+        return (await self.ledger.look(actor, [kit.number])).eyes(actor) if kept_out(actor, kit) else actor
+
+
+def _decided(door: Door, order: Any, doing: Doing, seen: Seen, stand_in: str | None = None) -> Decided:
+    """The decision of a door, by who acts as they stand to what was seen. Raises Refused, NeedsSecond."""
+    if doing.second is not None and doing.second.person != stand_in:
+        for kit in seen.kits.values():
+            may_sign(kit, doing.second)
+    return door.decide(replace(doing, actor=seen.eyes(doing.actor)), order, seen)
 
 
 def _number(text_: str) -> str:

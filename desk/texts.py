@@ -252,6 +252,9 @@ ACTIONS: Final[Mapping[str, str]] = {
     "link.error": _("Linked in error"),
     "link.end": _("The office ended the link"),
     "release.error": _("Released in error"),
+    "kit.restrict": _("Restrict to named readers"),
+    "restriction.lift": _("Lift the restriction"),
+    "release.open": _("Open the kit to its centre"),
     "term.extend": _("Keep longer"),
     "term.correct": _("Correct the age class"),
     "hold.place": _("Hold"),
@@ -299,6 +302,12 @@ EXPLAINED: Final[Mapping[str, str]] = {
     "link.error": _("Access of the police and the prosecutor ends at once. A second person signs."),
     "link.end": _("The prosecutor's office ended the link in writing. A second person signs."),
     "release.error": _("The packages come back sealed. A second person signs."),
+    "kit.restrict": _(
+        "From now on only these people know of the kit: choose at least two, one of them a coordinator. In an"
+        " emergency others can break the glass, which is on record."
+    ),
+    "restriction.lift": _("Everybody of the centre reads the kit again. Another reader signs."),
+    "release.open": _("The centre reads the kit and its trails again."),
     "term.extend": _("The victim may keep the evidence longer at any time before the disposal."),
     "term.correct": _(
         "The term is set again. A shorter one brings a fresh notice period. A second person signs."
@@ -359,6 +368,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "examined_on": _("Day of the examination"),
     "centre": _("Centre"),
     "count": _("How many"),
+    "readers": _("Readers"),
     "event": _("Event"),
 }
 

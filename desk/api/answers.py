@@ -11,9 +11,9 @@ from starlette.responses import Response
 from custody import number as numbers
 from custody.kit import Destruction, Disposal, Finding, Handover, Hold, Item, Kit, Link, Order, Package, Term
 from custody.ledger import Receipt
-from custody.people import STAFF, Actor, Function
+from custody.people import Actor, Function
 from custody.permission import Relation as Rel
-from custody.permission import as_known, relations
+from custody.permission import as_known, may, relations
 from custody.protocol import Legal, Retention
 
 RECEIVED: Final = "received"
@@ -149,6 +149,7 @@ class Choices:
     disposal: Disposal | None = None
     disposed_at: datetime | None = None
     asked: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +172,7 @@ class KitAnswer:
     link: Link | None = None
     linked_at: datetime | None = None
     released_at: datetime | None = None
+    opened_to_centre_at: datetime | None = None
     choices: Choices | None = None
 
 
@@ -350,7 +352,7 @@ def repeated(receipts: tuple[Receipt, ...]) -> bool:
 
 def of_centre(actor: Actor, kit: Kit) -> bool:
     """Whether the choices of this kit are this person's to know."""
-    return actor.organisation == kit.centre and actor.function in STAFF
+    return may("choices_trail.read", actor, kit)
 
 
 def kit_line(kit: Kit, actor: Actor) -> KitLine:
@@ -367,6 +369,7 @@ def kit_answer(kit: Kit, actor: Actor) -> KitAnswer:
     """The kit for this person, as far as it may be known."""
     mine = of_centre(actor, kit)
     whole = mine or Rel.LINKED in relations(actor, kit)
+    since = whole or Rel.OF_CENTRE in relations(actor, kit)  # with justice: since when, and no more
     known = as_known(actor, kit)
     return KitAnswer(
         kit=kit.number,
@@ -380,10 +383,11 @@ def kit_answer(kit: Kit, actor: Actor) -> KitAnswer:
         handovers=known.handovers,
         findings=known.findings,
         retention=kit.retention if mine else None,
-        examined_on=kit.examined_on if whole else None,
+        examined_on=kit.examined_on if since else None,
         link=kit.link if whole else None,
         linked_at=kit.linked_at if whole else None,
-        released_at=kit.released_at if whole else None,
+        released_at=kit.released_at if since else None,
+        opened_to_centre_at=kit.opened_to_centre_at if whole else None,
         choices=_choices(kit) if mine else None,
     )
 
@@ -405,6 +409,7 @@ def _choices(kit: Kit) -> Choices:
         disposal=kit.disposal,
         disposed_at=kit.disposed_at,
         asked=kit.asked,
+        readers=kit.readers,
     )
 
 

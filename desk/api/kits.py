@@ -105,8 +105,9 @@ def _cursor(text: str) -> str:
 async def kit(request: Request, number: str, who: Reader, purpose: Why) -> Response:
     found = await service(request).kit(who.actor, parse_kit_number(number), "kit.read", purpose)
     # Of the choices trail others may not even know that it moves, so they get no tag of both trails.
-    tag = {"etag": f'"{state_tag(found)}"'} if of_centre(who.actor, found) else {}
-    return answer(kit_answer(found, who.actor), **tag)
+    eyes = await service(request).eyes(who.actor, found)
+    tag = {"etag": f'"{state_tag(found)}"'} if of_centre(eyes, found) else {}
+    return answer(kit_answer(found, eyes), **tag)
 
 
 # --- trails and the bundle --------------------------------------------------------------------------------

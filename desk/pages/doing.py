@@ -38,7 +38,7 @@ ON_STATE: Final = frozenset(
     action
     for action in BY_ACTION
     if action.split(".")[0] in ("link", "order", "hold", "term", "disposal", "report")
-) | {"kit.link", "release.error", "destruction.confirm"}
+) | {"kit.link", "kit.restrict", "release.error", "destruction.confirm"}
 CORRECTED: Final = (Refused, NumberRefused, ValidationError, MovedOn)
 
 

@@ -23,7 +23,7 @@ from custody.directory import Directory
 from custody.items import TYPES
 from custody.kit import Kit, Package
 from custody.number import parse_kit_number
-from custody.people import Actor, Function, OrganisationKind
+from custody.people import STAFF, Actor, Function, OrganisationKind
 from custody.permission import as_known, permit
 from custody.protocol import Custody
 from custody.refusal import Refused
@@ -83,6 +83,11 @@ class Chosen:
     kits: Mapping[str, Kit] = field(default_factory=dict)
     packages: tuple[tuple[Kit, Package], ...] = ()
     query: Mapping[str, str] = field(default_factory=dict)
+    whole: Mapping[str, Kit] = field(default_factory=dict)  # never shown: only to go on counting
+
+    def counted(self, kit: Kit | None) -> Kit | None:
+        """The kit with all its packages, those that are not known here too: a new number follows the last."""
+        return kit and self.whole.get(kit.number, kit)
 
     @property
     def kit(self) -> Kit | None:
@@ -147,6 +152,11 @@ def _by_kind(door: Door, name: str, kind: Any, chosen: Chosen, made: Any) -> Con
     options = _listed(door, name, chosen)
     if options is not None:
         drawn = {"organisation": "to", "items": "checks", "parts": "checks", "not_found": "checks"}
+        if name == "readers":
+            standing = chosen.kit.readers if chosen.kit else ()
+            return typing.cast(
+                Control, made("checks", options, " ".join(standing or (chosen.actor.person or "",)))
+            )
         if name == "packages" and door.action == "package.join":
             scanned = " ".join(str(p.package) for _, p in chosen.packages)
             return typing.cast(Control, made("checks", options, scanned))
@@ -191,6 +201,8 @@ def _listed(door: Door, name: str, chosen: Chosen) -> list[Option] | None:
                 for o in sorted(chosen.directory.organisations.values(), key=lambda o: o.name)
                 if o.kind in kinds
             ]
+        case "readers":
+            return colleagues(chosen)
         case "request":
             return [Option(m.request, m.request[:12]) for m in kit.matches] if kit else []
         case "hold":
@@ -255,6 +267,15 @@ def receivers(chosen: Chosen) -> list[Option]:
         found.append(Option(o.id, texts._("Anybody there"), group=o.name, translate=True))
         found += [Option(f"{o.id}/{p}", name, group=o.name) for p, name, _ in people]
     return found
+
+
+def colleagues(chosen: Chosen) -> list[Option]:
+    """The people of the kit's centre, each once, who can be named as its readers."""
+    centre = chosen.kit.centre if chosen.kit else chosen.actor.organisation
+    here = {
+        a.person: a for a in chosen.directory.appointments if a.organisation == centre and a.function in STAFF
+    }
+    return [Option(a.person, a.name) for a in sorted(here.values(), key=lambda a: (a.name, a.person))]
 
 
 def _later(at: datetime) -> str:
@@ -395,7 +416,7 @@ async def document(door: Door, form: FormData, chosen: Chosen) -> dict[str, Any]
 async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen) -> Any:
     match name:
         case "packages" if door.action == "kit.supplement":
-            return new_packages(form, chosen.kit)
+            return new_packages(form, chosen.counted(chosen.kit))
         case "packages" if kind != tuple[int, ...]:
             return packages(form, door.action, chosen)
         case "first" | "second":
@@ -413,13 +434,13 @@ async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen
         case "package":
             return one_package(chosen)[1].package
         case "into" if kind is c.Regrouped:
-            new = new_packages(form, chosen.kit, empty=True)
+            new = new_packages(form, chosen.counted(chosen.kit), empty=True)
             return {k: v for k, v in new[0].items() if k != "items"} if new else None
         case "into":
             return split_into(form, chosen)
         case "missing":
             return value(form, name) == "true"
-        case "parts":
+        case "parts" | "readers":
             return [str(v) for v in form.getlist(name)]
     if name in DIGESTS:
         return await digest(form, name)
@@ -520,8 +541,8 @@ def one_package(chosen: Chosen) -> tuple[Kit, Package]:
 def split_into(form: FormData, chosen: Chosen) -> list[dict[str, Any]]:
     """The new packages of a split: each item of the old one goes where its choice says."""
     kit, package = one_package(chosen)
-    new = new_packages(form, kit, empty=True)
-    first = max(kit.packages, default=0)
+    new = new_packages(form, whole := chosen.counted(kit), empty=True)
+    first = max(whole.packages, default=0) if whole else 0
     for entry in new:
         entry["items"] = [
             i.item
@@ -552,13 +573,15 @@ async def chosen_of(
     service = edge.service(request)
     refs = refs_of(names)
     numbers = dict.fromkeys([n for n, _ in refs] + ([str(parse_kit_number(kit))] if kit else []))
+    whole: Mapping[str, Kit] = {}
     if shown:
         kits = {n: await service.kit(who.actor, n, "kit.read", "task") for n in numbers}
     else:
         seen = await service.ledger.look(who.actor, list(numbers))
+        eyes, whole = seen.eyes(who.actor), seen.kits
         for number in numbers:
-            permit("kit.read", who.actor, seen.kit(number))
-        kits = {n: as_known(who.actor, seen.kit(n)) for n in numbers}
+            permit("kit.read", eyes, seen.kit(number))
+        kits = {n: as_known(eyes, seen.kit(n)) for n in numbers}
     found = []
     for number, package in refs:
         if package not in kits[number].packages:
@@ -571,4 +594,5 @@ async def chosen_of(
         kits=kits,
         packages=tuple(found),
         query=dict(request.query_params),
+        whole=whole,
     )

@@ -5,7 +5,7 @@ Opening a kit takes a scan, a task or a reason that is given; every opening is o
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -13,11 +13,12 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from custody import delivery, reading
+from custody.directory import Directory
 from custody.event import Event
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.number import parse_kit_number
-from custody.permission import Relation, may, relations
+from custody.permission import Relation, kept_out, may, relations, with_justice
 from custody.protocol import STEPS, Custody, Legal, Trail
 from custody.refusal import Refused
 from custody.registering import item_key
@@ -46,9 +47,11 @@ async def kit(
         return await page(request, "purpose.html", title=title, who=who, number=known)
     service = edge.service(request)
     found = await service.kit(who.actor, known, "kit.read", purpose)
+    who = replace(who, actor=await service.eyes(who.actor, found))
     trail = await _trail(request, who, found, purpose)
     at = await edge.now(request)
-    names = {o.id: o.name for o in (await service.directory()).organisations.values()}
+    directory = await service.directory()
+    names = {o.id: o.name for o in directory.organisations.values()}
     return await page(
         request,
         "kit.html",
@@ -69,6 +72,8 @@ async def kit(
         may_read_choices=may("choices_trail.read", who.actor, found),
         may_export=may("custody_trail.export", who.actor, found),
         names=names,
+        closed=with_justice(found) and Relation.OF_CENTRE in relations(who.actor, found),
+        readers=readers_of(found, directory) if not kept_out(who.actor, found) else [],
         types=await _types(request, who, found, purpose),
         item=request.query_params.get("item"),
     )
@@ -115,10 +120,20 @@ class State:
     more: str = ""
 
 
+def readers_of(kit: Kit, directory: Directory) -> list[str]:
+    """The names of who alone may read a restricted kit; of somebody who has left, the id."""
+    names = {a.person: a.name for a in directory.appointments}
+    return sorted(names.get(reader, reader) for reader in kit.readers)
+
+
 def _states(request: Request, kit: Kit, who: Signed) -> list[State]:
     def _(message: str) -> str:
         return translated(request, message)
 
+    since = ""
+    if kit.legal is Legal.RELEASED and kit.released_at is not None:
+        on = day(kit.released_at.astimezone(edge.CALENDAR).date(), language(request))
+        since = _(texts._("with justice since {day}")).format(day=on)
     held = Counter(texts.CUSTODY[p.state] for p in kit.packages.values())
     custody = " · ".join(f"{n} {_(word)}" for word, n in held.items()) or _(texts._("no packages"))
     states = [
@@ -127,6 +142,7 @@ def _states(request: Request, kit: Kit, who: Signed) -> list[State]:
             _(texts._("Justice")),
             _(texts.LEGAL[kit.legal]),
             "accent" if kit.legal is not Legal.UNREPORTED else "",
+            since,
         ),
     ]
     if of_centre(who.actor, kit):

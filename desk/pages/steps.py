@@ -9,7 +9,7 @@ from typing import Final
 
 from custody.kit import Kit, Package
 from custody.people import Actor
-from custody.permission import may
+from custody.permission import may, with_justice
 from custody.protocol import STEPS, Custody, Legal, Retention
 
 # The event that each action records first: its row of the protocol says from which states it may start.
@@ -51,6 +51,9 @@ RECORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "link.error": ("link.in_error", "order_link.in_error"),
     "link.end": ("link.ended",),
     "release.error": ("release.in_error",),
+    "kit.restrict": ("kit.restricted",),
+    "restriction.lift": ("restriction.lifted",),
+    "release.open": ("kit.opened_to_centre",),
     "term.extend": ("term.extended",),
     "term.correct": ("term.corrected",),
     "hold.place": ("hold.placed",),
@@ -112,6 +115,9 @@ WITH_KIT: Final = (
     "link.end",
     "link.error",
     "release.error",
+    "release.open",
+    "kit.restrict",
+    "restriction.lift",
     "term.correct",
     "destruction.ask",
     "destruction.confirm",
@@ -243,6 +249,10 @@ def _ready(action: str, kit: Kit, actor: Actor) -> bool:
             return kit.destruction is not None
         case "disposal.propose":
             return kit.retention is Retention.EXPIRED
+        case "restriction.lift":
+            return bool(kit.readers)
+        case "release.open":
+            return with_justice(kit)
         case "item.finding":
             return bool(kit.items)
         case "package.join":

@@ -24,6 +24,7 @@ from desk import edge, texts
 from desk import session as sessions
 from desk.doors import BY_ACTION
 from desk.edge import Signed
+from desk.guard import asker
 from desk.pages import forms
 from desk.pages.page import day, language, moment, page, to, translated
 from desk.pages.steps import possible
@@ -84,10 +85,11 @@ async def enter(request: Request) -> Response:
 async def _kit_of(request: Request, code: cards.CardCode, secret: cards.SecondSecret) -> str:
     """The kit of this card. Counted before it is tried; an unknown code costs what a known one costs."""
     engine = edge.service(request).engine
-    address = request.client.host if request.client else "unknown"
     code_hash = cards.code_hash(code)
-    await sessions.count_attempt(engine, Purpose.CARD_CODE, address)
-    await sessions.count_attempt(engine, Purpose.CARD_SECRET, code_hash.hex())
+    address, card = asker(request.scope), code_hash.hex()
+    counted = {Purpose.CARD_CODE: address, Purpose.CARD_SECRET: f"{card} {address}", Purpose.CARD: card}
+    for purpose, key in counted.items():
+        await sessions.count_attempt(engine, purpose, key)
     async with engine.connect() as connection:
         found = (await connection.execute(_FIND, {"code_hash": code_hash})).one_or_none()
     if found is None:
@@ -96,8 +98,8 @@ async def _kit_of(request: Request, code: cards.CardCode, secret: cards.SecondSe
     if not await run_in_threadpool(cards.secret_matches, secret, found.secret_hash):
         raise NotTogether
     async with engine.begin() as connection:
-        await sessions.forgive(connection, Purpose.CARD_CODE, address)
-        await sessions.forgive(connection, Purpose.CARD_SECRET, code_hash.hex())
+        for purpose, key in counted.items():
+            await sessions.forgive(connection, purpose, key)
     return str(found.kit)
 
 
@@ -217,6 +219,8 @@ def _open(action: str, kit: Kit, who: Signed) -> bool:
     if not may(action, who.actor, kit) or not possible(action, kit):
         return False
     match action:
+        case _ if kit.legal is Legal.RELEASED:
+            return action == "withdrawal.wish"
         case "destruction.ask":
             return kit.destruction is None
         case "destruction.take_back":

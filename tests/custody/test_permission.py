@@ -80,7 +80,7 @@ def test_the_clock_has_no_permission_and_the_auditor_none_about_a_kit() -> None:
 def test_a_magistrate_reads_and_holds_what_is_linked_to_the_office_and_no_more() -> None:
     found = {a: who[Function.MAGISTRATE] for a, who in PERMISSIONS.items() if Function.MAGISTRATE in who}
     of_kits = {a for a, relations_ in found.items() if Relation.ANY not in relations_}
-    assert of_kits == {"kit.read", "custody_trail.read", "custody_trail.export", "hold.place"}
+    assert of_kits == {"kit.read", "custody_trail.read", "custody_trail.export", "hold.place", "release.open"}
     assert all(found[a] == {Relation.LINKED} for a in of_kits)
     assert {a for a in found if a not in of_kits} == {"worklist.read", "receipt.prove"}
 
