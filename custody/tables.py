@@ -306,6 +306,7 @@ access = Table(
     UniqueConstraint("subject", "number", name="access_subject_number"),
     CheckConstraint("length(digest) = 32 AND digest = sha256(bytes)", name="access_digest"),
     Index("access_kit", "kit", "recorded_at"),
+    Index("access_centre", "centre", "recorded_at"),
     Index(
         "access_glass",
         "subject",
@@ -331,7 +332,8 @@ known_kit = Table(
 )
 """What the asker of this transaction may know of each kit: everything that is shown is read from here.
 
-``relation`` is how they stand to it: ``own_kit``, ``of_its_centre``, ``linked``, or ``in_hands`` (of their
-organisation). The term is for the first two alone; for the others ``document`` is cut to what
-`custody.permission.as_known` leaves.
+``relation`` is how they stand to it: ``own_kit``, ``of_its_centre``, ``linked``, ``in_hands`` (of their
+organisation), or ``in_person`` (a restricted kit's package in the very hands of somebody who is no reader).
+The term is for the first two alone; for the others ``document`` is cut to what `custody.permission.as_known`
+leaves.
 """

@@ -38,8 +38,9 @@ $$;
 
 -- --- what may be known ---------------------------------------------------------------------------
 
--- A kit's document as far as another organisation than its centre may know of it; what may not be known is as
--- if it had never been: `custody.permission.as_known`, and a test compares the two.
+-- A kit's document as far as another organisation than its centre may know of it, or somebody of its centre who
+-- is kept out of a restricted kit; what may not be known is as if it had never been:
+-- `custody.permission.as_known`, and a test compares the two.
 CREATE FUNCTION custody.known_document(document jsonb, organisation text, person text) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
@@ -48,6 +49,8 @@ DECLARE
     linked boolean := coalesce(
         document ->> 'legal' IN ('linked', 'released')
         AND organisation IN (document #>> '{link,office}', document #>> '{link,zone}'), false);
+    -- Who is kept out knows of what is in the own hands alone; others of what their organisation has.
+    kept_out boolean := document ->> 'centre' = organisation;
     offers jsonb := coalesce(document -> 'handovers', '{}');
     packages jsonb;
     items jsonb;
@@ -56,9 +59,11 @@ BEGIN
     SELECT coalesce(jsonb_object_agg(p.key, p.value), '{}') INTO packages
     FROM jsonb_each(coalesce(document -> 'packages', '{}')) p,
          LATERAL (SELECT offers #> ARRAY[p.value ->> 'handover', 'receiver']) o (receiver)
-    WHERE linked OR p.value #>> '{holder,organisation}' = organisation
+    WHERE linked
+       OR (NOT kept_out AND p.value #>> '{holder,organisation}' = organisation)
+       OR (kept_out AND p.value #>> '{holder,person}' = person AND NOT p.value ? 'place')
        OR (o.receiver ->> 'organisation' = organisation
-           AND coalesce(o.receiver ->> 'person' IS NOT DISTINCT FROM person OR NOT o.receiver ? 'person', false));
+           AND (o.receiver ->> 'person' = person OR (NOT kept_out AND NOT o.receiver ? 'person')));
     SELECT coalesce(jsonb_object_agg(i.key, i.value), '{}') INTO items
     FROM jsonb_each(coalesce(document -> 'items', '{}')) i WHERE packages ? (i.value ->> 'package');
     parts := ARRAY(
@@ -84,6 +89,8 @@ BEGIN
         'link', document -> 'link',
         'linked_at', document -> 'linked_at',
         'released_at', document -> 'released_at',
+        'opened_to_centre_at', CASE WHEN linked THEN document -> 'opened_to_centre_at' END,
+        'readers', CASE WHEN kept_out THEN document -> 'readers' END,
         'findings', (SELECT jsonb_agg(f.value ORDER BY f.place)
                      FROM jsonb_array_elements(document -> 'findings') WITH ORDINALITY f (value, place)
                      WHERE f.value ->> 'trail' = 'custody' AND (linked OR packages ?| ARRAY(
@@ -112,10 +119,18 @@ FROM me
 JOIN custody.kit k ON (k.number = me.card OR k.centre = me.organisation OR k.parties @> ARRAY[me.organisation])
 CROSS JOIN LATERAL (SELECT CASE
     WHEN me.function = 'victim' AND k.number = me.card THEN 'own_kit'
-    WHEN k.centre = me.organisation THEN
-        CASE WHEN me.function IN ('nurse', 'custodian', 'coordinator')
-              AND (k.readers IS NULL OR me.person = ANY (k.readers) OR k.number = ANY (me.glasses))
-             THEN 'of_its_centre' END
+    WHEN k.centre = me.organisation THEN CASE
+        WHEN me.function NOT IN ('nurse', 'custodian', 'coordinator') THEN NULL
+        WHEN k.readers IS NULL OR me.person = ANY (k.readers) OR k.number = ANY (me.glasses)
+        THEN 'of_its_centre'
+        -- Who is kept out still answers for what is in the own hands, or was offered to this very person.
+        WHEN EXISTS (
+            SELECT FROM custody.package p
+            WHERE p.kit = k.number
+              AND p.state NOT IN ('split', 'joined', 'destroyed', 'returned', 'deposited', 'void')
+              AND ((p.holder_person = me.person AND p.place IS NULL)
+                   OR (p.receiver_organisation = me.organisation AND p.receiver_person = me.person)))
+        THEN 'in_person' END
     WHEN NOT k.parties @> ARRAY[me.organisation] THEN NULL
     WHEN me.function IN ('officer', 'magistrate') AND k.legal IN ('linked', 'released')
          AND me.organisation IN (k.document #>> '{link,office}', k.document #>> '{link,zone}') THEN 'linked'
@@ -162,7 +177,9 @@ BEGIN
     WHERE p.id = id_ AND p.signed_at IS NULL AND p.organisation = custody.mine('organisation')
       AND (p.person = custody.mine('person')
            OR custody.mine('function') IN ('nurse', 'custodian', 'coordinator'))
-      AND (p.kit IS NULL OR EXISTS (SELECT FROM custody.known_kit k WHERE k.number = p.kit));
+      AND (p.kit IS NULL OR EXISTS (
+          SELECT FROM custody.known_kit k
+          WHERE k.number = p.kit AND (k.relation <> 'in_person' OR p.person = custody.mine('person'))));
     RETURN FOUND;
 END $$;
 
@@ -179,8 +196,11 @@ ALTER POLICY package_seen ON custody.package USING (EXISTS (
     SELECT FROM custody.known_kit k
     WHERE k.number = package.kit
       AND (k.relation IN ('own_kit', 'of_its_centre', 'linked')
-           OR (SELECT custody.mine('organisation')) IN (
-               package.holder_organisation, package.receiver_organisation))));
+           OR (k.relation = 'in_hands' AND (SELECT custody.mine('organisation')) IN (
+               package.holder_organisation, package.receiver_organisation))
+           OR (k.relation = 'in_person' AND (SELECT custody.mine('person')) = package.holder_person
+               AND package.place IS NULL)
+           OR (k.relation = 'in_person' AND (SELECT custody.mine('person')) = package.receiver_person))));
 
 -- Who has a package of a kit sees of its trail what the own organisation wrote, and may correct: no more.
 -- What was answered to a request is for the centre alone: the police are told "received", whatever was found.
@@ -190,8 +210,9 @@ ALTER POLICY event_seen ON custody.event USING (
         WHERE k.number = event.kit
           AND (k.relation IN ('own_kit', 'of_its_centre')
                OR (k.relation = 'linked' AND (SELECT custody.mine('function')) IN ('officer', 'magistrate'))
-               OR convert_from(event.bytes, 'UTF8')::json #>> '{who,organisation}'
-                  = (SELECT custody.mine('organisation')))))
+               OR (k.relation <> 'in_person'
+                   AND convert_from(event.bytes, 'UTF8')::json #>> '{who,organisation}'
+                       = (SELECT custody.mine('organisation'))))))
     OR (trail = 'choices' AND EXISTS (
         SELECT FROM custody.known_kit k
         WHERE k.number = event.kit AND k.relation IN ('own_kit', 'of_its_centre')))
@@ -213,7 +234,10 @@ ALTER POLICY proposal_seen ON custody.proposal USING (
     organisation = (SELECT custody.mine('organisation'))
     AND (person = (SELECT custody.mine('person'))
          OR (SELECT custody.mine('function')) IN ('nurse', 'custodian', 'coordinator'))
-    AND (kit IS NULL OR EXISTS (SELECT FROM custody.known_kit k WHERE k.number = proposal.kit)));
+    AND (kit IS NULL OR EXISTS (
+        SELECT FROM custody.known_kit k
+        WHERE k.number = proposal.kit
+          AND (k.relation <> 'in_person' OR proposal.person = (SELECT custody.mine('person'))))));
 
 -- --- restricted kits -----------------------------------------------------------------------------
 

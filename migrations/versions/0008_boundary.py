@@ -2,7 +2,7 @@
 
 | role | may |
 |---|---|
-| custody_service | SELECT custody.known_kit; EXECUTE glass_open, open_glasses, known_document |
+| custody_service | SELECT custody.known_kit; EXECUTE glass_open, open_glasses, known_document, my_readings, behind_glass |
 
 The protocol's steps and the spelling of an event are loaded anew, as the code has them.
 """
@@ -30,6 +30,8 @@ FUNCTIONS = (
     "glass_open(text, text)",
     "open_glasses()",
     "known_document(jsonb, text, text)",
+    "my_readings(text, timestamptz)",
+    "behind_glass(text)",
 )
 BEFORE = {
     "kit": (
@@ -73,7 +75,9 @@ def upgrade() -> None:
         schema="custody",
         postgresql_where=sa.text(GLASS),
     )
-    op.execute((SQL / "custody_boundary.sql").read_text(encoding="utf-8"))
+    op.create_index("access_centre", "access", ["centre", "recorded_at"], schema="custody")
+    for name in ("custody_boundary", "custody_readings"):
+        op.execute((SQL / f"{name}.sql").read_text(encoding="utf-8"))
     for name in (*FUNCTIONS, "check_readers(text[], text, timestamptz)"):
         op.execute(f"REVOKE ALL ON FUNCTION custody.{name} FROM PUBLIC")
     for name in FUNCTIONS:
@@ -119,6 +123,7 @@ def downgrade() -> None:
         op.execute(earlier.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
     for function in (*FUNCTIONS, "check_readers(text[], text, timestamptz)"):
         op.execute(f"DROP FUNCTION custody.{function}")
+    op.drop_index("access_centre", table_name="access", schema="custody")
     op.drop_index("access_glass", table_name="access", schema="custody")
     op.drop_constraint("kit_readers", "kit", schema="custody")
     op.drop_column("kit", "readers", schema="custody")
