@@ -62,6 +62,8 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "log.read": _who((*_STAFF, F.AUDITOR), Rel.ANY),
     "receipt.prove": _who([f for f in F if f not in (F.VICTIM, F.CLOCK)], Rel.ANY),
     "reads.read": _who((F.COORDINATOR,), Rel.ANY),
+    "reading.review": _who((F.COORDINATOR,), Rel.ANY),  # of the own centre's kits, read by others
+    "kit.break_glass": _who(_STAFF, Rel.ANY),  # who is no reader of a restricted kit may not know of it
     "duty.review": _who((F.COORDINATOR,), Rel.ANY),  # what was opened at the own centre, by others
     # the kit and its packages
     "kit.register": _who((F.NURSE,), Rel.ANY),
