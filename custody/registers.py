@@ -7,7 +7,7 @@ protocol's rows (``custody.step``) must be those of the code.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from custody import tables as t
 from custody.difference import Difference, differs
+from custody.directory import day_of
 from custody.event import Event, EventRefused, decode
 from custody.protocol import STEPS
 
@@ -25,6 +26,7 @@ Rows = dict[Key, dict[str, Any]]
 REGISTERS: Final[Mapping[str, Callable[[Key], str]]] = {
     "organisation": lambda key: f"organisation:{key[0]}",
     "person": lambda key: f"person:{key[0]}",
+    "account": lambda key: f"person:{key[2]}",
     "appointment": lambda key: f"person:{key[0]}",
     "place": lambda key: f"place:{key[0]}",
     "policy": lambda key: f"policy:{key[0]}",
@@ -52,7 +54,15 @@ class Registers:
             case "organisation.registered" | "organisation.changed":
                 self._organisation(id_, register)
             case "person.registered":
-                self.put("person", (id_,), **_told(register, "name", "issuer", "login"))
+                self.put("person", (id_,), **_told(register, "name"), merged_into=None)
+                if {"issuer", "login"} <= register.keys():
+                    self._account(id_, register, None)
+            case "person.account_added":
+                self._account(id_, register, None)
+            case "person.account_removed":
+                self._account(id_, register, event.recorded_at)
+            case "person.merged":
+                self._merged(id_, register["into"], day_of(event.recorded_at))
             case "person.appointed":
                 from_ = date.fromisoformat(register["from"])
                 key = (id_, register["organisation"], register["function"], from_)
@@ -86,9 +96,19 @@ class Registers:
         until = date.fromisoformat(register["until"])
         for row in self.rows["appointment"].values():
             same = (row["person"], row["organisation"], row["function"])
+            named = "from" not in register or row["from"] == date.fromisoformat(register["from"])
             ends_later = row["until"] is None or row["until"] > until
-            if same == (id_, register["organisation"], register["function"]) and ends_later:
+            if same == (id_, register["organisation"], register["function"]) and named and ends_later:
                 row["until"] = until
+
+    def _account(self, id_: str, register: Mapping[str, Any], removed_at: datetime | None) -> None:
+        self.put("account", (register["issuer"], register["login"], id_), removed_at=removed_at)
+
+    def _merged(self, id_: str, into: str, today: date) -> None:
+        self.rows["person"][(id_,)]["merged_into"] = into
+        for row in self.rows["appointment"].values():
+            if row["person"] == id_ and (row["until"] is None or row["until"] >= today):
+                row["until"] = today - timedelta(days=1)
 
     def _request(self, event: Event, id_: str) -> None:
         if event.type == "request.received":

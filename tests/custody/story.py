@@ -277,7 +277,14 @@ def _registrations() -> list[Fact]:
                 type="person.registered",
                 subject=f"person:{each.person}",
                 who=CLOCK.who(),
-                fields={"register": {"id": each.person, "name": each.name}},
+                fields={
+                    "register": {
+                        "id": each.person,
+                        "name": each.name,
+                        "issuer": "https://sign-in.stories.example",
+                        "login": f"{each.person}@stories.example",
+                    }
+                },
             )
         )
         facts.append(

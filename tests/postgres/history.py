@@ -259,22 +259,36 @@ async def _labels_again(story: Story, kit: str, part: str) -> None:
 
 
 async def _people_come_and_go(story: Story) -> None:
-    """An analyst leaves, a place closes, an organisation gets another name."""
+    """An analyst leaves and was registered twice, a place closes, an organisation gets another name."""
     until = date(2040, 1, 1).isoformat()
     left = {
         "id": str(ANALYST.person),
         "organisation": LAB,
         "function": "analyst",
-        "from": until,
+        "from": "2020-01-01",
         "until": until,
     }
+    first, second = (
+        {"id": str(ANALYST.person), "issuer": "https://sign-in.example", "login": f"ana-{n}"} for n in (1, 2)
+    )
+    twice = {"id": "ana-again", "name": "Ana Lyse", "issuer": "https://sign-in.example", "login": "ana-3"}
     renamed = {"id": LAB, "kind": "laboratory", "name": "Laboratorium Achtster", "country": "BE", "zone": "9"}
     facts: Sequence[Fact] = (
-        Fact(
-            type="person.left",
-            subject=f"person:{ANALYST.person}",
-            who=CLOCK.who(),
-            fields={"register": left},
+        *(
+            Fact(
+                type=f"person.{type_}",
+                subject=f"person:{told['id']}",
+                who=CLOCK.who(),
+                fields={"register": told},
+            )
+            for type_, told in (
+                ("left", left),
+                ("account_added", first),
+                ("account_added", second),
+                ("account_removed", first),
+                ("registered", twice),
+                ("merged", {"id": "ana-again", "into": str(ANALYST.person)}),
+            )
         ),
         Fact(
             type="place.closed", subject="place:table-1", who=CLOCK.who(), fields={"reason": "no longer used"}
