@@ -1,4 +1,7 @@
-"""Queries: what people and the desk ask for. Each runs in a transaction that row-level security limits."""
+"""Queries: what people and the desk ask for. Each runs in a transaction that row-level security limits.
+
+Kits are read from the view ``custody.known_kit``: as much of each as this person may know.
+"""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -72,18 +75,28 @@ async def appointments(
 
 
 async def person_of(connection: AsyncConnection, issuer: str, login: str) -> str | None:
-    """The person whom this issuer knows under this login."""
+    """The person whom this issuer knows under this login: one person, whichever account was used."""
+    a = t.account.c
     found = await connection.scalar(
-        select(t.person.c.id).where(t.person.c.issuer == issuer, t.person.c.login == login)
+        select(func.custody.human(a.person)).where(
+            a.issuer == issuer, a.login == login, a.removed_at.is_(None)
+        )
     )
     return None if found is None else str(found)
 
 
+async def known(connection: AsyncConnection, number: str) -> tuple[Kit, str] | None:
+    """As much of this kit as may be known, and how the asker stands to it (``tables.known_kit``)."""
+    k = t.known_kit.c
+    rows = await connection.execute(select(k.document, k.relation).where(k.number == number))
+    row = rows.first()
+    return None if row is None else (from_document(Kit, row.document), str(row.relation))
+
+
 async def kits(connection: AsyncConnection, numbers: Sequence[str]) -> dict[str, Kit]:
-    """Those of these kits that can be seen."""
-    rows = await connection.execute(
-        select(t.kit.c.number, t.kit.c.document).where(t.kit.c.number.in_(numbers))
-    )
+    """Those of these kits that may be known of, as far as they may."""
+    k = t.known_kit.c
+    rows = await connection.execute(select(k.number, k.document).where(k.number.in_(numbers)))
     return {number: from_document(Kit, document) for number, document in rows}
 
 
@@ -101,8 +114,9 @@ async def page_of_kits(
     connection: AsyncConnection, after: str | None = None, limit: int = PAGE
 ) -> tuple[list[Kit], str | None]:
     """Kits that can be seen, newest first; answers the cursor of the next page, None at the end."""
-    k = t.kit.c
-    query = select(k.registered_at, k.number, k.document).order_by(k.registered_at.desc(), k.number)
+    # The numbers of the page first: only the documents of these few are then cut to what may be known.
+    k = t.known_kit.c
+    query = select(k.registered_at, k.number).order_by(k.registered_at.desc(), k.number)
     if after is not None:
         at, number = after.split("~")
         moment = datetime.fromisoformat(at)
@@ -111,7 +125,8 @@ async def page_of_kits(
     more = len(rows) > limit
     shown = rows[:limit]
     cursor = f"{shown[-1].registered_at.isoformat()}~{shown[-1].number}" if more else None
-    return [from_document(Kit, row.document) for row in shown], cursor
+    found = await kits(connection, [row.number for row in shown])
+    return [found[row.number] for row in shown if row.number in found], cursor
 
 
 # Worklists: what waits for whom. Each is a condition on the projections; row-level security does the rest.
@@ -148,10 +163,10 @@ async def in_hands_of(connection: AsyncConnection, actor: Actor) -> list[RowMapp
 async def overdue(connection: AsyncConnection, actor: Actor, at: datetime) -> list[RowMapping]:
     """Hand-overs that nobody accepted by their due time: of the own centre's kits, and those in which the
     person's organisation gives or receives. Who has one package of a kit learns nothing of the others."""
-    p, k = t.package.c, t.kit.c
+    p, k = t.package.c, t.known_kit.c
     rows = await connection.execute(
         select(p.kit, p.package, p.due_at, p.receiver_organisation, p.holder_organisation)
-        .join(t.kit, k.number == p.kit)
+        .join(t.known_kit, k.number == p.kit)
         .where(
             p.state == Custody.IN_TRANSIT,
             p.due_at <= at,
@@ -168,7 +183,7 @@ async def kits_at(
     connection: AsyncConnection, centre: str, retention: Retention | None = None, legal: Legal | None = None
 ) -> list[Kit]:
     """Kits of a centre at one state of the term or the law."""
-    k = t.kit.c
+    k = t.known_kit.c
     query = select(k.document).where(k.centre == centre).order_by(k.term_over_at, k.number).limit(500)
     if retention is not None:
         query = query.where(k.retention == retention)
@@ -179,7 +194,7 @@ async def kits_at(
 
 async def kits_to_speak_about(connection: AsyncConnection, centre: str) -> list[Kit]:
     """Kits whose victim asked for something by card: to keep it safe, or to have it destroyed."""
-    document = t.kit.c.document
+    document = t.known_kit.c.document
     unheard = document.has_key("destruction") & ~document["destruction"].has_key("until")
     frozen = func.jsonb_path_exists(document, cast('$.holds.*?(@.ground == "safety")', JSONPATH))
     return await _kits_of(connection, centre, or_(unheard, frozen))
@@ -188,7 +203,9 @@ async def kits_to_speak_about(connection: AsyncConnection, centre: str) -> list[
 async def kits_ordered(connection: AsyncConnection, centre: str) -> list[Kit]:
     """Kits with a judge's order that are not linked yet."""
     return await _kits_of(
-        connection, centre, and_(t.kit.c.document.has_key("order"), t.kit.c.legal == Legal.UNREPORTED)
+        connection,
+        centre,
+        and_(t.known_kit.c.document.has_key("order"), t.known_kit.c.legal == Legal.UNREPORTED),
     )
 
 
@@ -196,11 +213,11 @@ async def kits_with_lost(connection: AsyncConnection, centre: str) -> list[Kit]:
     """Kits of which a package cannot be found."""
     p = t.package.c
     lost = select(p.kit).where(p.state == Custody.LOST)
-    return await _kits_of(connection, centre, t.kit.c.number.in_(lost))
+    return await _kits_of(connection, centre, t.known_kit.c.number.in_(lost))
 
 
 async def _kits_of(connection: AsyncConnection, centre: str, condition: Any) -> list[Kit]:
-    k = t.kit.c
+    k = t.known_kit.c
     query = select(k.document).where(k.centre == centre, k.retention != Retention.DISPOSED, condition)
     rows = await connection.execute(query.order_by(k.registered_at, k.number).limit(500))
     return [from_document(Kit, row[0]) for row in rows]

@@ -26,7 +26,7 @@ from custody.ledger import Command, Ledger, Receipt, place
 from custody.ledger import reading as seen_by
 from custody.number import RANDOM_BYTES, issue, parse_kit_number
 from custody.people import Actor
-from custody.permission import as_known, kept_out, permit
+from custody.permission import Relation, as_known, kept_out, permit
 from custody.prosecution import request
 from custody.protocol import Trail
 from custody.refusal import KeyUsed, NeedsSecond, NotSeen, Refused
@@ -303,13 +303,16 @@ class Service:
 
     async def kit(self, actor: Actor, number: str, action: str, purpose: str) -> Kit:
         """A kit as far as this person may know of it; the reading is on record before anything is shown."""
-        seen = await self.ledger.look(actor, [number])
-        if number not in seen.kits:
+        async with seen_by(self.engine, actor) as connection:
+            known = await reading.known(connection, number)
+        if known is None:
             raise NotSeen
-        eyes = seen.eyes(actor)
-        permit(action, eyes, seen.kits[number])
+        kit, relation = known
+        # Of a restricted kit the database shows the whole to the readers and to who broke the glass.
+        eyes = replace(actor, glass=frozenset({number})) if relation == Relation.OF_CENTRE else actor
+        permit(action, eyes, kit)
         await access.record(self.engine, actor, read=action.replace(".", "_"), kit=number, purpose=purpose)
-        return as_known(eyes, seen.kits[number])
+        return as_known(eyes, kit)
 
     async def eyes(self, actor: Actor, kit: Kit) -> Actor:
         """This person as they stand to what is shown of the kit: with the glass, where they broke it."""
