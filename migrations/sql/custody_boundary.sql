@@ -473,7 +473,10 @@ BEGIN
     v := convert_from(bytes_, 'UTF8')::jsonb;
     who := v -> 'who';
     IF (CASE who ->> 'function'
-       WHEN 'victim' THEN v ->> 'kit' IS NULL OR v ->> 'subject' IS DISTINCT FROM 'reads:card-' || (v ->> 'kit')
+       WHEN 'clock' THEN who ? 'person' OR v ->> 'subject' IS DISTINCT FROM 'reads:clock'
+                      OR session_user <> 'custody_clerk'
+       WHEN 'victim' THEN who ? 'person' OR v ->> 'kit' IS NULL
+                      OR v ->> 'subject' IS DISTINCT FROM 'reads:card-' || (v ->> 'kit')
        ELSE v ->> 'subject' IS DISTINCT FROM 'reads:' || (who ->> 'person') OR NOT EXISTS (
            SELECT FROM custody.appointment a JOIN custody.person p ON p.id = a.person
            WHERE a.person = who ->> 'person' AND p.name = who ->> 'name' AND a.function = who ->> 'function'

@@ -2,7 +2,7 @@
 
 | role | may |
 |---|---|
-| custody_service | SELECT custody.known_kit; EXECUTE glass_open, open_glasses, known_document, my_readings, behind_glass |
+| custody_service | SELECT custody.known_kit; EXECUTE what FUNCTIONS names |
 
 The protocol's steps and the spelling of an event are loaded anew, as the code has them.
 """

@@ -93,8 +93,8 @@ async def test_the_victims_own_visit_stands_under_the_card_and_names_nobody(
 async def test_the_same_read_twice_has_two_digests_that_nobody_can_guess(
     story: Story, engines: Engines, database: Database
 ) -> None:
-    await record(engines.service, CLOCK, read="kit", kit="0" * 12, purpose="check")
-    await record(engines.service, CLOCK, read="kit", kit="0" * 12, purpose="check")
+    await record(engines.clerk, CLOCK, read="kit", kit="0" * 12, purpose="check")
+    await record(engines.clerk, CLOCK, read="kit", kit="0" * 12, purpose="check")
     one, two = (json.loads(bytes(row[4])) for row in accesses(database))
     assert one["salt"] != two["salt"]
     assert len(one["salt"]) == 32
