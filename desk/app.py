@@ -6,63 +6,62 @@ integrating, signing and the scheduled checks belong to the clerk.
 
 import importlib.util
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
-from uuid import uuid4
+from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from custody.ledger import Ledger, Masters
 from desk import api
 from desk import settings as environment
 from desk.api.document import document_of
+from desk.guard import Guard
 from desk.issuer import LocalIssuer, settle_database
 from desk.keys import FileMasters
-from desk.problems import Problem, problem_of, send_problem, wants_page
 from desk.provider import Providers
 from desk.service import Service
 from desk.settings import CannotStart, Settings
 from desk.token import IssuersUnreadable, Verifier, read_issuers
 
-LARGEST_REQUEST: Final = 1024 * 1024  # bytes
-LARGEST_FORM: Final = 16 * 1024 * 1024  # bytes; a scanned form, of which only the digest is kept
 STATIC: Final = Path(__file__).parent / "static"
 POOL: Final = 10  # connections of one worker; PostgreSQL is idle most of the time, Python's CPU is the limit
 
-ProblemPage = Callable[[Request, Problem], Awaitable[Response]]
-"""What the pages set as `app.state.problem_page`: a problem for people who read pages."""
+STATEMENT_WITHIN: Final = 20  # seconds; a request that waits longer is given up anyway (desk.guard)
+LOCK_WITHIN: Final = 10  # seconds: nobody holds a kit's row for long
+IDLE_WITHIN: Final = 60  # seconds: a transaction that a worker forgot lets go of what it holds
+CONNECTED_WITHIN: Final = 5  # seconds
+POOL_WITHIN: Final = 10  # seconds for a free connection
+
+_LIMITS: Final = " ".join(
+    (
+        f"-c statement_timeout={STATEMENT_WITHIN}s",
+        f"-c lock_timeout={LOCK_WITHIN}s",
+        f"-c idle_in_transaction_session_timeout={IDLE_WITHIN}s",
+    )
+)
 
 _log = logging.getLogger(__name__)
 
-_CONTENT: Final = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self' 'wasm-unsafe-eval'",  # the scanner's engine is WebAssembly
-        "img-src 'self' data: blob:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
+
+def engine_of(url: str) -> AsyncEngine:
+    """The service's connections to its database, which wait for nothing for long. What an error says keeps
+    the values of a statement to itself."""
+    return create_async_engine(
+        url,
+        pool_size=POOL,
+        max_overflow=POOL,
+        pool_timeout=POOL_WITHIN,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"options": _LIMITS, "connect_timeout": CONNECTED_WITHIN},
     )
-)
-SECURITY: Final = {
-    "content-security-policy": _CONTENT,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "x-frame-options": "DENY",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
-}
-"""On every answer. Cache-Control is set beside them: nothing but static files is ever kept."""
 
 
 def create_app() -> FastAPI:
@@ -78,9 +77,7 @@ def build(settings: Settings, masters: Masters | None = None) -> FastAPI:
     if settings.database_url is None:
         raise CannotStart("A web worker needs CUSTODY_DATABASE_URL; custody serve sets it.")
     verifier, issuer = _issuers(settings)
-    engine = create_async_engine(
-        settings.database_url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, hide_parameters=True
-    )
+    engine = engine_of(settings.database_url)
     ledger = Ledger(engine, FileMasters(settings.keys) if masters is None else masters)
 
     @asynccontextmanager
@@ -88,6 +85,11 @@ def build(settings: Settings, masters: Masters | None = None) -> FastAPI:
         try:
             async with engine.begin() as connection:
                 await settle_database(connection, demo=settings.demo)
+        except Exception as happened:
+            _log.error("the worker does not start", exc_info=happened)
+            await engine.dispose()
+            raise
+        try:
             yield
         finally:
             await engine.dispose()
@@ -136,104 +138,3 @@ def _routes(app: FastAPI, settings: Settings) -> None:
 
 async def _to_the_edge(request: Request, happened: Exception) -> Response:
     raise happened
-
-
-class Guard:
-    """What every request passes (pure ASGI): a reference, a limit on its size, headers, problems.
-
-    One place answers what failed, so that a reference, the words and the headers are the same whatever
-    failed, and no route can answer with a framework's own text.
-    """
-
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
-        self.base_url = settings.base_url
-        self.headers = dict(SECURITY)
-        if settings.base_url.startswith("https://"):
-            self.headers["strict-transport-security"] = "max-age=31536000; includeSubDomains"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        reference = str(uuid4())
-        scope.setdefault("state", {})["reference"] = reference
-        begun = False
-
-        async def send_guarded(message: Message) -> None:
-            nonlocal begun
-            if message["type"] == "http.response.start":
-                begun = True
-                self._add_headers(message, reference, static=scope["path"].startswith("/static/"))
-            await send(message)
-
-        try:
-            if b"%00" in scope["query_string"] or "\0" in scope["path"]:
-                raise HTTPException(400)  # a NUL, which no database keeps, stands for nothing of ours
-            await self.app(scope, _limited(scope, receive), send_guarded)
-        except Exception as happened:
-            problem = problem_of(happened, reference)
-            if problem.status == 503:  # one line: while the database is away there are many
-                _log.error("request %s failed: %s", reference, type(happened).__name__)
-            elif problem.status >= 500:
-                _log.error("request %s failed", reference, exc_info=happened)
-            if begun:
-                raise
-            await self._answer(scope, receive, send_guarded, problem)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
-        request = Request(scope, receive)
-        page: ProblemPage | None = scope["app"].state.problem_page
-        if (
-            page is not None
-            and not request.url.path.startswith("/api/")
-            and wants_page(request.headers.get("accept"))
-        ):
-            try:
-                response = await page(request, problem)
-            except Exception as happened:
-                _log.error("the page of request %s failed", problem.reference, exc_info=happened)
-            else:
-                for name, value in problem.headers:
-                    response.headers[name] = value
-                await response(scope, receive, send)
-                return
-        await send_problem(problem, send, base_url=self.base_url)
-
-    def _add_headers(self, message: MutableMapping[str, Any], reference: str, *, static: bool) -> None:
-        there = {name.lower() for name, _ in message["headers"]}
-        wanted = {
-            **self.headers,
-            "cache-control": "no-cache" if static else "no-store",
-            "custody-reference": reference,
-        }
-        message["headers"] = [
-            *message["headers"],
-            *(
-                (name.encode(), value.encode())
-                for name, value in wanted.items()
-                if name.encode() not in there
-            ),
-        ]
-
-
-def _limited(scope: Scope, receive: Receive) -> Receive:
-    """The request's body, refused with 413 as soon as it is larger than is accepted."""
-    headers = dict(scope["headers"])
-    upload = headers.get(b"content-type", b"").startswith(b"multipart/form-data")
-    most = LARGEST_FORM if upload and not scope["path"].startswith("/api/") else LARGEST_REQUEST
-    for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or int(value) > most):
-            raise HTTPException(413)
-    seen = 0
-
-    async def receive_limited() -> Message:
-        nonlocal seen
-        message = await receive()
-        if message["type"] == "http.request":
-            seen += len(message.get("body", b""))
-            if seen > most:
-                raise HTTPException(413)
-        return message
-
-    return receive_limited

@@ -117,6 +117,7 @@ def clerk(chosen: argparse.Namespace) -> None:
             "CUSTODY_CLERK_DATABASE_URL is not set; with the embedded PostgreSQL, custody serve runs the"
             " clerk itself."
         )
+    importlib.import_module("desk.discreet").settle()
     importlib.import_module("desk.clerk").run(read)
 
 

@@ -61,13 +61,25 @@ class ForeignForm(Exception):
 
 
 class SignInTooOld(Exception):
-    """What is to be done asks for a sign-in that is no older than `MAX_AGE` (RFC 9470)."""
+    """What is to be done asks for a sign-in that is no older than `MAX_AGE`, and of a strength among `acr`
+    where the issuer's configuration names any (RFC 9470)."""
 
     MAX_AGE: Final = timedelta(minutes=15)
 
-    def __init__(self) -> None:
+    def __init__(self, acr: tuple[str, ...] = ()) -> None:
         super().__init__(
             "This step asks for a sign-in of the last 15 minutes. Sign in again, then repeat it."
+        )
+        self.acr = acr
+
+
+class TookTooLong(Exception):
+    """A request was given up because it took us too long."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This took too long and was given up. Before you repeat the step, look whether it was recorded;"
+            " sending the same request again with the same Idempotency-Key is safe."
         )
 
 
@@ -171,6 +183,7 @@ PROBLEMS: Final[Mapping[type[Exception], Row]] = {
     sqlalchemy.exc.OperationalError: _BUSY,
     sqlalchemy.exc.InterfaceError: _BUSY,
     sqlalchemy.exc.TimeoutError: _BUSY,
+    TookTooLong: _of("not-now", 503, "Not available now", Retry_After="5"),
     psycopg.OperationalError: _BUSY,
     psycopg.InterfaceError: _BUSY,
 }
@@ -182,9 +195,18 @@ STATUSES: Final[Mapping[int, Row]] = {
     404: _of("not-found", 404, "Not found", "There is nothing at this address that you can open."),
     405: _of("wrong-method", 405, "Method not allowed", "This address does not take this method."),
     406: _of("not-acceptable", 406, "Not acceptable", "There is no form of this that you accept."),
+    408: _of(
+        "too-slow",
+        408,
+        "Too slow",
+        "The request took too long to arrive. Nothing was done; send it again.",
+        Connection="close",
+    ),
     413: _of("too-large", 413, "Too large", "The request is larger than is accepted."),
+    414: _of("too-large", 414, "Too large", "The address is longer than is accepted."),
     415: _of("wrong-media-type", 415, "Media type not accepted", "The request is not in an accepted format."),
     428: _of("if-match-needed", 428, "If-Match needed", "Say with If-Match which state you decided on."),
+    431: _of("too-large", 431, "Too large", "The headers of the request are larger than is accepted."),
     503: _BUSY,
 }
 _FAULT: Final = _of("our-fault", 500, "Something failed", OUR_FAULT)
@@ -215,6 +237,10 @@ def problem_of(happened: Exception, reference: str | None = None) -> Problem:
             return replace(problem, faults=_stated_fault(str(happened)))
         case ValidationError() | RequestValidationError():
             return replace(problem, faults=_field_faults(happened))
+        case SignInTooOld() if happened.acr:
+            wanted = f', acr_values="{" ".join(happened.acr)}"'
+            told = tuple((name, value + wanted) for name, value in problem.headers)
+            return replace(problem, headers=told)
         case TooManyAttempts():
             seconds = int(happened.wait.total_seconds()) + 1
             return replace(problem, headers=(*problem.headers, ("retry-after", str(seconds))))

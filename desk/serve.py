@@ -30,13 +30,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 
-from desk import database
+from desk import database, discreet
 from desk.postgres import SUPERUSER, EmbeddedServer, FolderLocked, dies_with_us
-from desk.settings import CannotStart, Settings, environment_of
+from desk.settings import CannotStart, Settings, environment_of, read
+from desk.wire import Wire
 
 STEADY: Final = 10.0  # seconds a child must live to count as having come up
 PATIENCE: Final = 30.0  # seconds between asking a child to stop and killing it
@@ -296,16 +297,31 @@ def _child_environment(settings: Settings) -> dict[str, str]:
 
 def web(listening: int) -> None:
     """One web worker on the socket with file descriptor `listening`."""
-    config = uvicorn.Config(
-        "desk.app:create_app",
-        factory=True,
-        log_level="warning",
+    discreet.settle()
+    try:
+        uvicorn.Server(worker(read())).run(sockets=[socket.socket(fileno=listening)])
+    except CannotStart as refused:
+        say(str(refused))
+        sys.exit(1)
+
+
+def worker(settings: Settings, app: Any = "desk.app:create_app", **changes: Any) -> uvicorn.Config:
+    """How uvicorn runs a worker: `app` is a factory's name, or an application."""
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        http=Wire,
+        ws="none",
+        log_config=None,  # desk.discreet says what is written
         access_log=False,  # a path holds a kit's number; reads have their own log
         server_header=False,
-        ws="none",
+        # Without a proxy that is named, nobody's word about addresses is taken, not even this machine's.
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies),
+        timeout_keep_alive=5,
         timeout_graceful_shutdown=20,
+        **changes,
     )
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 
 
 if __name__ == "__main__":

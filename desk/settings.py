@@ -6,6 +6,7 @@ ignored shows only on the day it was needed.
 """
 
 import difflib
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ class Settings:
     """The authority of RFC 3161 time stamps that is asked."""
     stamp_roots: Path | None
     """PEM file of the certificates at which the stamps' chains must end."""
+    proxies: tuple[str, ...] = ()
+    """Addresses and networks of the reverse proxies whose X-Forwarded-For and -Proto are believed."""
 
 
 KNOWN: Final[Mapping[str, str]] = {
@@ -80,6 +83,7 @@ KNOWN: Final[Mapping[str, str]] = {
     "CUSTODY_WITNESS_ALARM_HOURS": "alarm after so long without a quorum (default 48)",
     "CUSTODY_STAMP_URL": "authority of time stamps (RFC 3161)",
     "CUSTODY_STAMP_ROOTS": "PEM file of the authority's root certificates",
+    "CUSTODY_PROXIES": "reverse proxies whose X-Forwarded-For is believed (default: none)",
 }
 """Every variable that is read. CUSTODY_TEST_… belongs to the tests and is left alone."""
 
@@ -120,6 +124,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         witness_alarm_hours=_number(given, "CUSTODY_WITNESS_ALARM_HOURS", default=48, least=1, most=9999),
         stamp_url=_stamp_url(given),
         stamp_roots=_file(given, "CUSTODY_STAMP_ROOTS"),
+        proxies=_proxies(given.get("CUSTODY_PROXIES", "")),
     )
 
 
@@ -143,6 +148,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "CUSTODY_WITNESS_ALARM_HOURS": settings.witness_alarm_hours,
         "CUSTODY_STAMP_URL": settings.stamp_url,
         "CUSTODY_STAMP_ROOTS": settings.stamp_roots,
+        "CUSTODY_PROXIES": ",".join(settings.proxies) or None,
     }
     return {name: str(value) for name, value in given.items() if value is not None}
 
@@ -181,6 +187,23 @@ def _stamp_url(given: Mapping[str, str]) -> str | None:
             "CUSTODY_STAMP_URL is set without CUSTODY_STAMP_ROOTS, which would check the stamps."
         )
     return value
+
+
+def _proxies(value: str) -> tuple[str, ...]:
+    """Addresses and networks, comma between them; never everybody's, or anybody could name any address."""
+    found = []
+    for each in value.split(",") if value else ():
+        try:
+            network = ipaddress.ip_network(each.strip())
+        except ValueError:
+            network = None
+        if network is None or network.prefixlen == 0:
+            raise CannotStart(
+                f'CUSTODY_PROXIES takes addresses and networks of reverse proxies, such as "10.0.0.7" or'
+                f' "10.0.1.0/24", with commas between them; "{each.strip()}" is none.'
+            )
+        found.append(str(network.network_address) if network.num_addresses == 1 else str(network))
+    return tuple(found)
 
 
 def _demo(given: Mapping[str, str]) -> bool:

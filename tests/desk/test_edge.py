@@ -14,7 +14,8 @@ from fastapi import FastAPI, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import HTMLResponse, Response
 
-from desk.app import Guard, build
+from desk.app import build
+from desk.guard import Guard
 from desk.issuer import DemoRefused
 from desk.problems import Problem
 from desk.session import cookie_name, form_token, open_card_session

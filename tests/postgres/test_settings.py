@@ -59,6 +59,12 @@ def test_the_demo_is_switched_on_by_name_and_by_nothing_else(value: str) -> None
         ("CUSTODY_DATABASE_URL", "mysql://custody"),
         ("CUSTODY_DATABASE_URL", "postgresql://"),
         ("CUSTODY_CLERK_DATABASE_URL", "postgresql://custody_clerk@db/custody"),
+        ("CUSTODY_PROXIES", "*"),
+        ("CUSTODY_PROXIES", "0.0.0.0/0"),
+        ("CUSTODY_PROXIES", "::/0"),
+        ("CUSTODY_PROXIES", "proxy.example"),
+        ("CUSTODY_PROXIES", "10.0.0.7/24"),
+        ("CUSTODY_PROXIES", "10.0.0.7,"),
     ],
 )
 def test_a_value_that_cannot_be_right_is_refused_by_the_settings_name(name: str, value: str) -> None:
@@ -77,6 +83,15 @@ def test_an_address_of_postgresql_is_used_with_our_driver_however_it_is_written(
     for scheme in ("postgresql", "postgres", "postgresql+psycopg"):
         settings = read({"CUSTODY_DATABASE_URL": f"{scheme}://custody_service@db/custody"})
         assert settings.database_url == "postgresql+psycopg://custody_service@db/custody"
+
+
+def test_no_proxy_is_believed_unless_it_is_named() -> None:
+    assert read({}).proxies == ()
+    assert read({"CUSTODY_PROXIES": "10.0.0.7, 10.0.1.0/24,::1"}).proxies == (
+        "10.0.0.7",
+        "10.0.1.0/24",
+        "::1",
+    )
 
 
 def test_the_logs_name_follows_the_address_unless_it_is_given() -> None:
@@ -104,6 +119,7 @@ def test_a_child_process_reads_the_same_settings_as_its_parent(
         "CUSTODY_DATA": f"/srv/{name}",
         "CUSTODY_BASE_URL": f"https://{name}.example",
         "CUSTODY_DEMO": "fictional" if demo else "",
+        "CUSTODY_PROXIES": f"10.0.0.{workers},2001:db8::/32" if demo else "",
     }
     if database:
         told |= {
