@@ -80,7 +80,10 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "handover.carry": _HOLDERS,
     "handover.accept": _RECEIVERS,
     "handover.refuse": _RECEIVERS,
-    "handover.cancel": {**_who(_HANDS, Rel.HOLDS), **_who(_STAFF, Rel.HOLDS, Rel.OF_CENTRE)},
+    "handover.cancel": {
+        **_who(_HANDS, Rel.HOLDS, Rel.COLLEAGUE),
+        **_who(_STAFF, Rel.HOLDS, Rel.COLLEAGUE, Rel.OF_CENTRE),
+    },
     "handover.record_acceptance": _HOLDERS,
     "handover.receive_back": _who((F.NURSE, F.CUSTODIAN), Rel.OF_CENTRE),
     "package.split": _who((F.NURSE, F.CUSTODIAN, F.ANALYST), Rel.HOLDS),

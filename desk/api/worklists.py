@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from custody import reading
+from custody.departures import WATCH, left_behind
+from custody.directory import day_of
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.number import KitNumber, written
@@ -29,6 +31,25 @@ class PackageLine:
     package: int
     storage: str | None = None
     organisation: str | None = None
+    due_at: datetime | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftLine:
+    """A package with somebody who left: ``in_hands``, ``offered_by`` or ``offered_to`` them.
+
+    `organisation` is where the person worked, `holder_organisation` whose people can put it right.
+    """
+
+    kit: str
+    written: str
+    package: int
+    part: Literal["in_hands", "offered_by", "offered_to"]
+    person: str
+    organisation: str
+    holder_organisation: str
+    storage: str | None = None
     due_at: datetime | None = None
     since: datetime | None = None
 
@@ -73,6 +94,7 @@ class Worklists:
     offers: tuple[PackageLine, ...]
     in_hands: tuple[PackageLine, ...]
     overdue: tuple[PackageLine, ...]
+    left_behind: tuple[LeftLine, ...] = ()
     notices_due: tuple[KitTask, ...] = ()
     expired: tuple[KitTask, ...] = ()
     disposals_proposed: tuple[KitTask, ...] = ()
@@ -96,6 +118,8 @@ async def worklists_of(service: Service, actor: Actor) -> Worklists:
             "in_hands": _lines(await reading.in_hands_of(connection, actor)),
             "overdue": _lines(await reading.overdue(connection, actor, at), "receiver_organisation"),
         }
+        if actor.function in WATCH:
+            lists["left_behind"] = _left(await left_behind(connection, actor, day_of(at)))
         if actor.function in STAFF and actor.organisation is not None:
             lists |= await _of_centre(connection, actor.organisation, actor, at, policies)
     return Worklists(at=at, **lists)
@@ -184,6 +208,24 @@ def _tasks(kits: Iterable[Kit]) -> tuple[KitTask, ...]:
             since=kit.reported_at or (kit.term.over_at if kit.term else None),
         )
         for kit in kits
+    )
+
+
+def _left(rows: Iterable[Any]) -> tuple[LeftLine, ...]:
+    return tuple(
+        LeftLine(
+            kit=row["kit"],
+            written=written(KitNumber(row["kit"])),
+            package=row["package"],
+            part=row["part"],
+            person=row["name"],
+            organisation=row["organisation"],
+            holder_organisation=row["holder_organisation"],
+            storage=row["storage"],
+            due_at=row["due_at"],
+            since=row["since"],
+        )
+        for row in rows
     )
 
 

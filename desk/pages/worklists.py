@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from custody import access, reading
+from custody.departures import WATCH
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.people import STAFF, Actor, Function
@@ -16,7 +17,7 @@ from custody.permission import PERMISSIONS, may
 from custody.protocol import Legal
 from desk import edge, texts
 from desk.alarm import alarm_of
-from desk.api.worklists import KitTask, PackageLine, Worklists, worklists_of
+from desk.api.worklists import KitTask, LeftLine, PackageLine, Worklists, worklists_of
 from desk.edge import Signed
 from desk.pages.page import day, language, page, to, translated
 from desk.service import Service
@@ -136,9 +137,51 @@ def _lists(request: Request, actor: Actor, found: Worklists, names: dict[str, st
             ),
         ),
     ]
+    if actor.function in WATCH:
+        lists.append(
+            WorkList(
+                title=_(texts._("With somebody who left")),
+                empty=_(texts._("Nobody who left still has anything.")),
+                rows=_left_behind(actor, found.left_behind, _, at),
+            )
+        )
     if actor.function in STAFF:
         lists += _of_centre(actor, found, _, names, language(request))
     return lists
+
+
+LEFT: Final = {
+    "in_hands": texts._("packages {packages}, in the hands of {name}"),
+    "offered_by": texts._("packages {packages}, offered by {name}"),
+    "offered_to": texts._("packages {packages}, offered to {name}"),
+}
+
+
+def _left_behind(actor: Actor, lines: Iterable[LeftLine], _: Any, at: datetime) -> tuple[Row, ...]:
+    """What the organisation that holds it can put right, its people do; a kit's centre is told."""
+    grouped: dict[tuple[str, str, str, str], list[LeftLine]] = {}
+    for line in lines:
+        grouped.setdefault((line.kit, line.part, line.person, line.holder_organisation), []).append(line)
+    rows = []
+    for (kit, part, name, holder), group in grouped.items():
+        action = "package.take_over" if part == "in_hands" else "handover.cancel"
+        query = "&".join(f"p={kit}.{x.package}" for x in group)
+        ours = holder == actor.organisation and actor.function in PERMISSIONS[action]
+        due = min((x.due_at for x in group if x.due_at), default=None)
+        rows.append(
+            Row(
+                kit=kit,
+                says=_(LEFT[part]).format(
+                    packages=", ".join(str(n) for n in sorted(x.package for x in group)), name=name
+                ),
+                href=f"/do/{action}?{query}" if ours else f"/kits/{kit}?for=task",
+                step=_(texts.ACTIONS[action] if ours else texts._("Look at the kit")),
+                due=due,
+                since=None if due else min((x.since for x in group if x.since), default=None),
+                late=due is not None and due <= at,
+            )
+        )
+    return tuple(rows)
 
 
 @dataclass(frozen=True, slots=True)
