@@ -13,8 +13,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from custody import readings
 from custody.event import Event, Fact, Head, place_in_trail
-from custody.people import Actor
+from custody.ledger import reading as seen_by
+from custody.people import STAFF, Actor
+from custody.permission import permit
+from custody.purpose import GLASS, GLASS_REASONS
+from custody.refusal import NotPermitted, NotSeen, Refused
 
 TRIES: Final = 25  # one reader's own tabs and retries are all that ever compete for one trail
 
@@ -22,6 +27,12 @@ _HEAD: Final = text(
     "SELECT number, digest, recorded_at, at FROM custody.heads(ARRAY[CAST(:subject AS text)])"
 )
 _RECORD: Final = text("SELECT custody.record_access(:expected, :bytes, :kit)")
+
+
+_BEHIND: Final = text("SELECT custody.behind_glass(:kit)")
+_KNOWN: Final = text(
+    "SELECT EXISTS (SELECT FROM custody.known_kit WHERE number = :kit AND relation = 'of_its_centre')"
+)
 
 
 class NotRecorded(RuntimeError):
@@ -46,7 +57,7 @@ def place(
 ) -> Event:
     """The access record after ``head`` at the database's time ``at``; ``salt`` is 16 random bytes.
 
-    ``more`` can name ``request``, ``centre`` and ``digest``. Raises EventRefused.
+    ``more`` can name ``request``, ``centre``, ``digest`` and ``reason``. Raises EventRefused.
     """
     fields = {"read": read, "purpose": purpose, **more, **({"kit": kit} if kit else {})}
     fact = Fact(type="access.recorded", subject=subject_of(actor), who=actor.who(), fields=fields)
@@ -78,6 +89,50 @@ async def record(
             if not _moved_on(error):
                 raise NotRecorded("This could not be put on record, so it is not shown.") from error
     raise NotRecorded("Too many reads of yours at once: this one could not be put on record. Try again.")
+
+
+async def break_glass(engine: AsyncEngine, actor: Actor, *, kit: str, reason: str) -> str:
+    """Open a restricted kit of the own centre for one hour, on record; answers the record's digest.
+
+    ``reason`` is one of ``custody.purpose.GLASS_REASONS``. Raises NotPermitted for who is no staff of a
+    centre, Refused for another reason and for a kit that stands open anyway, and NotSeen for one that does
+    not exist or is another centre's: then the attempt is on record, and no kit is named in it.
+    """
+    if actor.function not in STAFF:
+        raise NotPermitted("Your function does not allow this.")
+    if reason not in GLASS_REASONS:
+        words = ", ".join(GLASS_REASONS)
+        raise Refused("Say why you break the glass: {words}.", field="reason", words=words)
+    async with seen_by(engine, actor) as connection:
+        behind = bool(await connection.scalar(_BEHIND, {"kit": kit}))
+        known = bool(await connection.scalar(_KNOWN, {"kit": kit}))
+    if behind and known:
+        raise Refused("This kit stands open to you. Open it with a scan, a task or a reason.", field="kit")
+    named = kit if behind else None
+    digest = await record(engine, actor, read=GLASS, kit=named, purpose=GLASS, reason=reason)
+    if not behind:
+        raise NotSeen
+    return digest
+
+
+async def review(engine: AsyncEngine, actor: Actor, *, digest: str) -> str:
+    """Put on record that a reading was looked at and is explained; answers the digest of that record.
+
+    For a coordinator of the kit's centre who is another person than the reader. Raises NotPermitted, Refused;
+    NotSeen where no reading of the own centre has this digest.
+    """
+    permit("reading.review", actor)
+    async with seen_by(engine, actor) as connection:
+        found = await readings.of_digest(connection, digest)
+        if found is None or found.kit is None:
+            raise NotSeen
+        if await readings.one_person(connection, found.person, actor.person):
+            raise NotPermitted("Another coordinator reviews what you read yourself.")
+        if await readings.is_reviewed(connection, found):
+            raise Refused("This reading was reviewed already.")
+    return await record(
+        engine, actor, read="reading_reviewed", kit=found.kit, purpose="review", digest=digest
+    )
 
 
 def _moved_on(error: DBAPIError) -> bool:

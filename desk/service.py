@@ -34,6 +34,7 @@ from custody.registering import reserve
 from custody.restriction import may_sign
 from desk.doors import BY_ACTION, Doing, Door
 from desk.issuer import LocalIssuer
+from desk.purpose import true_purpose
 from desk.settings import Settings
 from desk.token import Verifier
 from retention import keeping
@@ -302,7 +303,10 @@ class Service:
     # --- reading ---------------------------------------------------------------------------
 
     async def kit(self, actor: Actor, number: str, action: str, purpose: str) -> Kit:
-        """A kit as far as this person may know of it; the reading is on record before anything is shown."""
+        """A kit as far as this person may know of it; the reading is on record before anything is shown.
+
+        Raises NotSeen, NotPermitted, and only then NoPurpose, where the purpose is not true.
+        """
         async with seen_by(self.engine, actor) as connection:
             known = await reading.known(connection, number)
         if known is None:
@@ -311,8 +315,10 @@ class Service:
         # Of a restricted kit the database shows the whole to the readers and to who broke the glass.
         eyes = replace(actor, glass=frozenset({number})) if relation == Relation.OF_CENTRE else actor
         permit(action, eyes, kit)
-        await access.record(self.engine, actor, read=action.replace(".", "_"), kit=number, purpose=purpose)
-        return as_known(eyes, kit)
+        shown = as_known(eyes, kit)
+        why = await true_purpose(self.engine, eyes, shown, purpose)
+        await access.record(self.engine, actor, read=action.replace(".", "_"), kit=number, purpose=why)
+        return shown
 
     async def eyes(self, actor: Actor, kit: Kit) -> Actor:
         """This person as they stand to what is shown of the kit: with the glass, where they broke it."""

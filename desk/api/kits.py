@@ -8,7 +8,7 @@ import asyncio
 import base64
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
@@ -20,8 +20,10 @@ from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.ledger import state_tag
 from custody.number import LabelCode, PartKind, parse_kit_number, parse_scan
-from custody.permission import may, permit
+from custody.people import Actor
+from custody.permission import as_known, may, permit
 from custody.protocol import Trail
+from custody.purpose import PURPOSES, SCAN, TASK, stated
 from custody.refusal import Refused
 from desk.api.answers import (
     EventAnswer,
@@ -39,12 +41,9 @@ from desk.api.answers import (
 from desk.api.document import describes
 from desk.api.worklists import Worklists, worklists_of
 from desk.edge import Signed, acting, service, settings
+from desk.service import Service
 
 router = APIRouter(tags=["kits"])
-
-Purpose = Literal["scan", "task", "report", "review", "court", "stock_take", "safety", "complaint"]
-"""Why somebody reads. A closed list: a free text would end up naming the victim."""
-PURPOSES: Final[tuple[str, ...]] = get_args(Purpose)
 
 Reader = Annotated[Signed, Depends(acting("kit.read"))]
 _AFTER: Final = re.compile(r"(\d{4}-\d{2}-\d{2}T[0-9:.]{8,15}\+00:00~[0-9A-HJKMNP-TV-Z]{12})")
@@ -52,10 +51,14 @@ _AFTER: Final = re.compile(r"(\d{4}-\d{2}-\d{2}T[0-9:.]{8,15}\+00:00~[0-9A-HJKMN
 
 def purpose_of(
     purpose: Annotated[
-        str | None, Query(description="Why", json_schema_extra={"enum": list(PURPOSES)})
+        str | None,
+        Query(
+            description="Why. A scan and a task must be true; the other words depend on the function.",
+            json_schema_extra={"enum": list(PURPOSES)},
+        ),
     ] = None,
 ) -> str:
-    """The purpose of a reading. Raises Refused for none."""
+    """The purpose of a reading, as it is asked for. Raises Refused for none."""
     if purpose not in PURPOSES:
         raise Refused("Say why you read this: {words}.", field="purpose", words=", ".join(PURPOSES))
     return purpose
@@ -73,6 +76,7 @@ Why = Annotated[str, Depends(purpose_of)]
 async def kits(request: Request, who: Reader, purpose: Why, after: str | None = None) -> Response:
     if after is not None:
         after = _cursor(after)
+    stated(who.actor, purpose)  # nobody has a task with all kits
     await access.record(service(request).engine, who.actor, read="kit_list", kit=None, purpose=purpose)
     async with seen_by(service(request).engine, who.actor) as connection:
         found, more = await reading.page_of_kits(connection, after)
@@ -243,9 +247,25 @@ async def _bundle(request: Request, who: Signed, kit: Kit, which: Trail) -> Resp
 )
 async def scan(request: Request, who: Reader, code: str) -> Response:
     read = parse_scan(code, [settings(request).base_url])
-    number = read.kit if isinstance(read, LabelCode) else read
-    found = await service(request).kit(who.actor, number, "kit.read", "scan")
-    return answer(scanned(found, read if isinstance(read, LabelCode) else None))
+    if isinstance(read, LabelCode):
+        return answer(scanned(await scan_of(service(request), who.actor, read), read))
+    return answer(scanned(await service(request).kit(who.actor, read, "kit.read", TASK), None))
+
+
+async def scan_of(service: Service, actor: Actor, label: LabelCode) -> Kit:
+    """The kit of a label that was scanned. Raises NotSeen.
+
+    Only a label in use shows that something of the kit is at hand: its scan is a purpose for half an hour. A
+    typed kit number is none.
+    """
+    seen = await service.ledger.look(actor, [label.kit])
+    eyes = seen.eyes(actor)
+    permit("kit.read", eyes, seen.kit(label.kit))
+    found = as_known(eyes, seen.kit(label.kit))
+    in_use = found.labels.get(str(label.part)) == label.serial
+    read = SCAN if in_use else "scan_of_no_label_in_use"
+    await access.record(service.engine, actor, read=read, kit=label.kit, purpose=SCAN)
+    return found
 
 
 def scanned(kit: Kit, label: LabelCode | None) -> Scanned:
@@ -290,4 +310,5 @@ def scanned(kit: Kit, label: LabelCode | None) -> Scanned:
     openapi_extra=describes(answers={200: Worklists}),
 )
 async def worklists(request: Request, who: Annotated[Signed, Depends(acting("worklist.read"))]) -> Response:
+    await access.record(service(request).engine, who.actor, read="worklist", kit=None, purpose=TASK)
     return answer(await worklists_of(service(request), who.actor))

@@ -18,18 +18,21 @@ from custody.event import Event
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.number import parse_kit_number
+from custody.people import STAFF
 from custody.permission import Relation, kept_out, may, relations, with_justice
 from custody.protocol import STEPS, Custody, Legal, Trail
+from custody.purpose import GLASS, PURPOSES, NoPurpose, reasons_of
 from custody.refusal import Refused
 from custody.registering import item_key
 from desk import edge, texts
 from desk.api.answers import of_centre
-from desk.api.kits import PURPOSES, export, export_choices
+from desk.api.kits import export, export_choices
 from desk.edge import Signed
 from desk.pages import forms
 from desk.pages.hands import drawing, stretches
 from desk.pages.page import day, kit_written, language, page, to, translated
 from desk.pages.steps import for_kit, for_packages, packages_on_offer
+from desk.problems import Problem, problem_of
 from retention.disposal import eligibility
 
 router = APIRouter()
@@ -42,11 +45,13 @@ async def kit(
     """The kit as it stands. Without a purpose in the address, the page asks for one."""
     known = str(parse_kit_number(number))
     purpose = request.query_params.get("for", "")
-    if purpose not in PURPOSES:
-        title = translated(request, texts._("Why do you open this kit?"))
-        return await page(request, "purpose.html", title=title, who=who, number=known)
+    if purpose not in PURPOSES and purpose != GLASS:
+        return await _ask_why(request, who, known)
     service = edge.service(request)
-    found = await service.kit(who.actor, known, "kit.read", purpose)
+    try:
+        found = await service.kit(who.actor, known, "kit.read", purpose)
+    except NoPurpose as refused:
+        return await _ask_why(request, who, known, problem_of(refused))
     who = replace(who, actor=await service.eyes(who.actor, found))
     trail = await _trail(request, who, found, purpose)
     at = await edge.now(request)
@@ -79,13 +84,28 @@ async def kit(
     )
 
 
+async def _ask_why(request: Request, who: Signed, number: str, problem: Problem | None = None) -> Response:
+    """The reasons that this person can state; the same page whether there is such a kit or not."""
+    return await page(
+        request,
+        "purpose.html",
+        title=translated(request, texts._("Why do you open this kit?")),
+        who=who,
+        status=problem.status if problem else 200,
+        problem=problem,
+        number=number,
+        reasons=reasons_of(who.actor.function),
+        staff=who.actor.function in STAFF,
+    )
+
+
 @router.post("/kits/{number}")
 async def open_for(
     request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("kit.read"))]
 ) -> Response:
     """A reason was given: open the kit for it."""
     purpose = forms.value(await request.form(), "purpose") or ""
-    if purpose not in texts.PURPOSES:
+    if purpose not in reasons_of(who.actor.function):
         raise Refused("Say why you open this kit.", field="purpose")
     return to(f"/kits/{parse_kit_number(number)}", **{"for": purpose})
 

@@ -11,11 +11,20 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from custody.kit import Kit, Package
-from custody.number import LabelCode, NumberRefused, PartKind, parse_kit_number, parse_label_code, parse_scan
+from custody.number import (
+    KitNumber,
+    LabelCode,
+    NumberRefused,
+    PartKind,
+    parse_kit_number,
+    parse_label_code,
+    parse_scan,
+)
 from custody.permission import may
+from custody.purpose import SCAN, TASK, NoPurpose
 from custody.refusal import Refused
 from desk import edge, texts
-from desk.api.kits import scanned
+from desk.api.kits import scan_of, scanned
 from desk.doors import BY_ACTION
 from desk.edge import Signed
 from desk.pages import forms
@@ -88,7 +97,7 @@ async def _look(request: Request, who: Signed, basket: Basket, expected: str | N
     if expected:
         numbers[str(parse_kit_number(expected))] = None
     for number in numbers:
-        basket.kits[number] = await edge.service(request).kit(who.actor, number, "kit.read", "scan")
+        basket.kits[number] = await edge.service(request).kit(who.actor, number, "kit.read", TASK)
     known = [(n, p) for n, p in _refs(basket) if p in basket.kits[n].packages]
     basket.names = [f"{n}.{p}" for n, p in known]
 
@@ -97,7 +106,11 @@ async def _add(request: Request, who: Signed, basket: Basket, code: str) -> None
     """Read one scan into the basket, or go to the kit when it was a kit's own number."""
     read = parse_scan(code, [edge.settings(request).base_url])
     number = str(read.kit if isinstance(read, LabelCode) else read)
-    kit = await edge.service(request).kit(who.actor, number, "kit.read", "scan")
+    try:
+        kit = await _scanned(request, who, read)
+    except NoPurpose:
+        basket.go = f"/kits/{number}"  # a typed number is no scan: there a reason is asked for
+        return
     basket.kits[number] = kit
     if not isinstance(read, LabelCode) or read.part.kind is PartKind.KIT:
         if isinstance(read, LabelCode) and scanned(kit, read).voided:
@@ -108,7 +121,7 @@ async def _add(request: Request, who: Signed, basket: Basket, code: str) -> None
                 texts._("This is the number of the whole kit. Scan the labels of its packages.")
             )
         else:
-            basket.go = f"/kits/{number}?for=scan"
+            basket.go = f"/kits/{number}?for={SCAN if isinstance(read, LabelCode) else TASK}"
         return
     label = scanned(kit, read)
     if label.voided:
@@ -124,6 +137,13 @@ async def _add(request: Request, who: Signed, basket: Basket, code: str) -> None
         basket.told.append(texts._("This package is on the list already."))
     else:
         basket.names.append(name)
+
+
+async def _scanned(request: Request, who: Signed, read: KitNumber | LabelCode) -> Kit:
+    service = edge.service(request)
+    if isinstance(read, LabelCode):
+        return await scan_of(service, who.actor, read)
+    return await service.kit(who.actor, read, "kit.read", TASK)
 
 
 def _expected(who: Signed, basket: Basket, kit: str | None, then: str | None) -> list[tuple[Kit, Package]]:
@@ -158,14 +178,14 @@ async def label(
     """What the code on a label opens. A void label says so plainly; the others lead on."""
     read = parse_label_code(code)
     try:
-        kit = await edge.service(request).kit(who.actor, str(read.kit), "kit.read", "scan")
+        kit = await scan_of(edge.service(request), who.actor, read)
     except NumberRefused as refused:
         raise Refused(refused.fault.value) from refused
     told = scanned(kit, read)
     if not told.voided:
         if told.package is not None:
             return to("/scan", code=code.upper())
-        return to(f"/kits/{kit.number}", **{"for": "scan"})
+        return to(f"/kits/{kit.number}", **{"for": SCAN})
     return await page(
         request,
         "label_void.html",

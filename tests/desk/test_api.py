@@ -347,11 +347,11 @@ def test_numbers_are_reserved_and_used_once(desk: Desk) -> None:
 def test_a_list_of_kits_shows_those_that_can_be_seen(desk: Desk, person: Actor) -> None:
     nurse = desk.at(NURSE)
     made = {nurse.register(desk.now())["kit"] for _ in range(2)}
-    page = desk.at(person).get("kits", purpose="review")
+    page = desk.at(person).get("kits", purpose="court")
     assert page.status_code == 200
     seen = {line["kit"] for line in page.json()["kits"]}
     assert seen == (made if person is NURSE else set())
-    assert desk.at(person).get("kits", purpose="review", after="bm9uc2Vuc2U").status_code == 422
+    assert desk.at(person).get("kits", purpose="court", after="bm9uc2Vuc2U").status_code == 422
 
 
 def test_a_session_of_the_pages_needs_its_form_token_for_every_change(desk: Desk) -> None:
