@@ -70,6 +70,19 @@ def parser() -> argparse.ArgumentParser:
     )
     recovered = add("recover", recover, "Go on after the database was taken back to an earlier time.")
     recovered.add_argument("--reason", required=True, help="why, in a few words; it stays on record")
+    duty = commands.add_parser("duty", help="The sealed duty credential of a centre.")
+    duty_commands = duty.add_subparsers(dest="duty_command", required=True, metavar="COMMAND")
+    made = add(
+        "make",
+        make_duty,
+        "Make a new one, as a sheet to print and seal; it voids the old one.",
+        duty_commands,
+    )
+    made.add_argument("centre", metavar="CENTRE", help="the centre's identifier in the register")
+    made.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="where the sheet is written (PDF)"
+    )
+    made.add_argument("--language", default="en", help="of the sheet (default en)")
     log = commands.add_parser("log", help="Look after the logs.")
     _log_commands(log.add_subparsers(dest="log_command", required=True, metavar="COMMAND"), add)
     return top
@@ -180,6 +193,14 @@ def check_log(chosen: argparse.Namespace) -> int:
     """Both logs, recomputed from the events, must equal their leaves, tiles and checkpoints."""
     with _ready(existing=True) as read:
         return int(importlib.import_module("desk.upkeep").check_logs(read, afresh=chosen.afresh))
+
+
+def make_duty(chosen: argparse.Namespace) -> None:
+    """A new duty credential of a centre, on a sheet of paper and nowhere else."""
+    with _ready(existing=True) as read:
+        made = importlib.import_module("desk.duty_sheet").make
+        made(read, chosen.centre, chosen.out, chosen.language)
+    print(f"{chosen.out} has the sheet. Print it, seal it in an envelope, and delete the file.")
 
 
 def export_log(chosen: argparse.Namespace) -> int:

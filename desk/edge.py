@@ -18,6 +18,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar, cast
 
 from fastapi import Request
@@ -32,7 +33,9 @@ from custody.number import NumberRefused, parse_kit_number
 from custody.people import Actor, Function
 from custody.permission import PERMISSIONS
 from custody.refusal import NotPermitted, Refused
+from desk import duty
 from desk import session as sessions
+from desk.attempt_key import asker, attempt_key
 from desk.problems import ForeignForm, NotSignedIn, SignInTooOld
 from desk.service import Given, Service
 from desk.settings import Settings
@@ -52,8 +55,13 @@ RECENT_FOR: Final[Mapping[str, frozenset[Function] | None]] = {
     "handover.record_acceptance": None,
     "custody_trail.export": None,
     "choices_trail.export": None,
+    "choices.disclose": None,
 }
 """What asks for a recent sign-in, and of whom (None: of everybody): disposal, release, export."""
+ON_DUTY: Final = frozenset({"handover.record_acceptance"})
+"""What asks for a recent sign-in and goes with the duty credential all the same: the release on site."""
+NOT_ON_DUTY: Final = frozenset({"hold.lift", "restriction.lift", "duty.review"})
+"""What does not go with the duty credential, beside everything else that asks for a recent sign-in."""
 KEY_HEADER: Final = "Idempotency-Key"
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{8,200}")
@@ -74,6 +82,12 @@ class Signed:
     cookie: str | None = None
     session: sessions.Session | None = None
     identity: Identity | None = None
+
+    @property
+    def on_duty(self) -> bool:
+        """Whether the person signed in with the centre's duty credential."""
+        issuer = None if self.session is None else self.session.issuer
+        return issuer is not None and issuer.startswith(duty.ISSUER)
 
     @property
     def csrf(self) -> str | None:
@@ -101,6 +115,25 @@ async def now(request: Request) -> datetime:
         return await reading.now(connection)
 
 
+_secret = lru_cache(maxsize=8)(attempt_key)  # read once in each process
+
+
+async def count_attempt(request: Request, purpose: sessions.Purpose, key: str) -> None:
+    """Count an attempt before it is made, whatever becomes of it. Raises TooManyAttempts."""
+    await sessions.count_attempt(service(request).engine, purpose, key, _secret(settings(request).keys))
+
+
+async def forgive(request: Request, purpose: sessions.Purpose, key: str) -> None:
+    """Forget the attempts at a key: this one was right."""
+    async with service(request).engine.begin() as connection:
+        await sessions.forgive(connection, purpose, key, _secret(settings(request).keys))
+
+
+def address_of(request: Request) -> str:
+    """What the asker's address counts as."""
+    return asker(request.client.host if request.client else None)
+
+
 # --- who acts ---------------------------------------------------------------------------------------------
 
 
@@ -124,17 +157,26 @@ async def identity_of(request: Request) -> Identity:
 
 
 async def appointments_of(request: Request, identity: Identity) -> tuple[Appointment, ...]:
-    """The functions that this person holds today; none for somebody whom the register does not know."""
-    issuer = service(request).local_issuer
+    """The functions that this person holds today and the issuer vouches for; none for somebody whom the
+    register does not know. The demo's issuer, which asks for no proof, speaks for everybody in the demo."""
+    local, trusted = service(request).local_issuer, service(request).verifier.issuer(identity.issuer)
+    of_demo = local is not None and identity.issuer == local.url
     async with service(request).engine.connect() as connection:
-        if issuer is not None and identity.issuer == issuer.url:
+        if of_demo:
             person: str | None = identity.login
         else:
             person = await reading.person_of(connection, identity.issuer, identity.login)
         if person is None:
             return ()
         today = day_of(await reading.now(connection))
-        return await reading.appointments(connection, today, person)
+        held = await reading.appointments(connection, today, person)
+    if of_demo:
+        return held
+    return tuple(
+        each
+        for each in held
+        if trusted is not None and trusted.vouches_for(each.function, each.organisation, identity.words)
+    )
 
 
 def chosen(held: tuple[Appointment, ...], wanted: str | None) -> Appointment:
@@ -164,10 +206,23 @@ async def _by_cookie(request: Request) -> Signed:
         session = await sessions.find_session(connection, value)
         if value is None or session is None:
             raise NotSignedIn
+        if not await _vouched(request, connection, session):
+            raise NotSignedIn
         actor = await _actor_of(connection, session)
     if request.method not in SAFE:
         await check_form(request, value)
     return Signed(actor=actor, cookie=value, session=session)
+
+
+async def _vouched(request: Request, connection: Any, session: sessions.Session) -> bool:
+    """Whether what vouched for this session still does: its issuer for that organisation, as it is configured
+    now, or the duty credential. What the provider said of functions was checked at the sign-in."""
+    if session.issuer is None:  # a card, or the demo
+        return True
+    if session.issuer.startswith(duty.ISSUER):
+        return await duty.stands(connection, session.issuer, session.created_at)
+    trusted = service(request).verifier.issuer(session.issuer)
+    return trusted is not None and session.organisation in trusted.organisations
 
 
 async def _actor_of(connection: Any, session: sessions.Session) -> Actor:
@@ -182,22 +237,33 @@ async def _actor_of(connection: Any, session: sessions.Session) -> Actor:
 
 async def stepped_up(request: Request, who: Signed, action: str) -> None:
     """Refuse what asks for a recent sign-in to somebody whose sign-in at a provider is older, or whose token
-    does not say how old it is. The demo, whose sign-in proves nothing, is exempt. Raises SignInTooOld.
+    does not say how old it is; or less strong than the issuer's configuration asks. The demo, whose sign-in
+    proves nothing, is exempt. With the duty credential most of it is not possible at all.
+
+    Raises SignInTooOld, NotPermitted.
     """
     asked_of = RECENT_FOR.get(action, frozenset())
-    if asked_of is not None and who.actor.function not in asked_of:
+    asked = asked_of is None or who.actor.function in asked_of
+    if who.on_duty and (action in NOT_ON_DUTY or (asked and action not in ON_DUTY)):
+        raise NotPermitted(
+            "This is not possible with the duty credential. Sign in at your organisation's own sign-in page"
+            " once it can be reached again."
+        )
+    if not asked:
         return
     local = service(request).local_issuer
     if who.identity is not None:
-        issuer, proved_at = who.identity.issuer, who.identity.signed_in_at
+        issuer, acr, proved_at = who.identity.issuer, who.identity.acr, who.identity.signed_in_at
     elif who.session is not None and who.session.issuer is not None:
-        issuer, proved_at = who.session.issuer, who.session.authenticated_at
+        issuer, acr, proved_at = who.session.issuer, who.session.acr, who.session.authenticated_at
     else:
         return
     if local is not None and issuer == local.url:
         return
-    if proved_at is None or await now(request) - proved_at > SignInTooOld.MAX_AGE:
-        raise SignInTooOld
+    trusted = service(request).verifier.issuer(issuer)
+    recent = proved_at is not None and await now(request) - proved_at <= SignInTooOld.MAX_AGE
+    if not recent or (trusted is not None and not trusted.is_strong(acr)):
+        raise SignInTooOld(() if trusted is None else trusted.strong_acr)
 
 
 async def stepped_up_to_sign(request: Request, who: Signed, proposal: str) -> None:

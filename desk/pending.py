@@ -30,11 +30,13 @@ _VALUE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """Who proved at a provider who they are, when, and how strongly."""
+    """Who proved at a provider who they are, when, how strongly, and for which functions the provider
+    vouches: each as `function@organisation`, one of which is chosen."""
 
     person: str
     authenticated_at: datetime
     acr: str | None
+    offered: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ async def begin(
             person=None if proof is None else proof.person,
             authenticated_at=None if proof is None else proof.authenticated_at,
             acr=None if proof is None else proof.acr,
+            offered=None if proof is None else list(proof.offered),
             created_at=now,
             ends_at=now + LIFE,
         )
@@ -105,7 +108,12 @@ async def take(connection: AsyncConnection, browser: str | None, state: str | No
         return None
     proof = None
     if row.person is not None:
-        proof = Proof(person=row.person, authenticated_at=row.authenticated_at, acr=row.acr)
+        proof = Proof(
+            person=row.person,
+            authenticated_at=row.authenticated_at,
+            acr=row.acr,
+            offered=tuple(row.offered),
+        )
     return Pending(
         issuer=row.issuer, onward=row.onward, again=row.again, created_at=row.created_at, proof=proof
     )

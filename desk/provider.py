@@ -60,6 +60,7 @@ class Reason(StrEnum):
     NO_CODE = "the answer has no code"
     EXCHANGE = "the code was not taken"
     OLD_PROOF = "a recent proof was asked for and not given"
+    WEAK = "a strong proof was asked for and not given"
     NOBODY = "the person holds no function here"
 
 
@@ -175,6 +176,8 @@ class Provider:
         }
         if again:
             asked["prompt"] = "login"
+        if again and self.ring.issuer.strong_acr:
+            asked["acr_values"] = " ".join(self.ring.issuer.strong_acr)
         return _with(known.authorization_endpoint, asked)
 
     async def code_in(self, answer: Mapping[str, str], at: datetime) -> str:
@@ -217,6 +220,8 @@ class Provider:
         oldest = at - (RECENT if again else OLDEST) - SKEW
         if identity.authenticated_at < oldest:
             raise SignInRefused(Reason.OLD_PROOF)
+        if again and not self.ring.issuer.is_strong(identity.acr):
+            raise SignInRefused(Reason.WEAK)
         return identity
 
     def _proving(self, known: Metadata, at: datetime) -> tuple[dict[str, str], dict[str, str]]:

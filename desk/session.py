@@ -90,18 +90,20 @@ async def open_session(
     replaces: str | None = None,
     issuer: str | None = None,
     acr: str | None = None,
+    until: datetime | None = None,
 ) -> str:
     """Sign a person in and return the value of the cookie, which exists nowhere else.
 
-    `authenticated_at` is when the person proved who they are (default: now). `replaces` is the cookie value
-    the request came with, if any: that session is closed, so a value planted before the sign-in is worth
-    nothing after it.
+    `authenticated_at` is when the person proved who they are (default: now). `until` ends the session earlier
+    than its absolute limit. `replaces` is the cookie value the request came with, if any: that session is
+    closed, so a value planted before the sign-in is worth nothing after it.
     """
     return await _open(
         connection,
         Kind.PERSON,
         replaces,
         authenticated_at,
+        until,
         person=person,
         function=function,
         organisation=organisation,
@@ -112,7 +114,7 @@ async def open_session(
 
 async def open_card_session(connection: AsyncConnection, *, kit: str, replaces: str | None = None) -> str:
     """Let a victim in on the own kit and return the value of the cookie."""
-    return await _open(connection, Kind.CARD, replaces, None, kit=kit)
+    return await _open(connection, Kind.CARD, replaces, None, None, kit=kit)
 
 
 async def _open(
@@ -120,6 +122,7 @@ async def _open(
     kind: Kind,
     replaces: str | None,
     proved: datetime | None,
+    until: datetime | None,
     **whose: str | None,
 ) -> str:
     await close_session(connection, replaces)
@@ -132,7 +135,7 @@ async def _open(
             authenticated_at=now if proved is None else min(proved, now),
             created_at=now,
             last_seen_at=now,
-            ends_at=now + ABSOLUTE[kind],
+            ends_at=now + ABSOLUTE[kind] if until is None else min(until, now + ABSOLUTE[kind]),
             **whose,
         )
     )
@@ -315,21 +318,34 @@ class Limit:
 class Purpose(StrEnum):
     """What is tried. The key beside it says against what.
 
-    `sign_in`: the login, or the address of the asker. `card_code`: the address, while the code is wrong; a
-    code has too many bits to be guessed. `card_secret`: the card whose code was right, so that only who
-    holds the card can slow its victim down.
+    `sign_in`: the address that begins a sign-in at a provider, or comes back from one. `duty`: a centre
+    together with the address that tries its duty credential, so that nobody keeps the centre out.
+    `card_code`: the address; a code has too many bits to be guessed. `card_secret`: a card's code together
+    with the address, so that whoever found a card waits alone, and its victim at another address does not wait
+    with them. `card`: a card's code from wherever, so that many addresses do not add up to many guesses; its
+    waits are short, because its victim waits too.
     """
 
     SIGN_IN = "sign_in"
+    DUTY = "duty"
     CARD_CODE = "card_code"
     CARD_SECRET = "card_secret"
+    CARD = "card"
 
 
 LIMITS: Final = {
+    # Behind one address may stand a hospital, whose people all begin when the shift does.
     Purpose.SIGN_IN: Limit(
+        free=60,
+        first_wait=timedelta(seconds=1),
+        longest_wait=timedelta(seconds=30),
+        window=timedelta(minutes=15),
+    ),
+    # The code has too many bits to be guessed: this spares the machine, and must keep nobody out.
+    Purpose.DUTY: Limit(
         free=10,
         first_wait=timedelta(seconds=2),
-        longest_wait=timedelta(minutes=5),
+        longest_wait=timedelta(minutes=1),
         window=timedelta(hours=1),
     ),
     Purpose.CARD_CODE: Limit(
@@ -344,6 +360,12 @@ LIMITS: Final = {
         longest_wait=LONGEST_WAIT,
         window=timedelta(hours=6),
     ),
+    Purpose.CARD: Limit(
+        free=60,
+        first_wait=timedelta(seconds=1),
+        longest_wait=timedelta(minutes=1),
+        window=timedelta(hours=24),
+    ),
 }
 
 
@@ -355,20 +377,22 @@ class TooManyAttempts(Exception):
         self.wait = wait
 
 
-async def count_attempt(engine: AsyncEngine, purpose: Purpose, key: str) -> None:
+async def count_attempt(engine: AsyncEngine, purpose: Purpose, key: str, secret: bytes) -> None:
     """Count an attempt **before** it is made; raises `TooManyAttempts` while the key has to wait.
 
     Takes the engine and commits on its own: counted first, parallel guesses are all counted; committed at
-    once, the count outlives the refusal that rolls the request back. Call `forgive` after success.
+    once, the count outlives the refusal that rolls the request back. Call `forgive` after success. `secret`
+    is the key of `desk.attempt_key`: without it the rows do not tell whose attempts they count.
     """
     limit = LIMITS[purpose]
     t = attempt_table
+    hashed = _key(purpose, key, secret)
     async with engine.begin() as connection:
         now = await clock(connection)
         row = (
             await connection.execute(
                 postgresql.insert(t)
-                .values(purpose=purpose.value, key_hash=_key(purpose, key), counted=1, last_at=now)
+                .values(purpose=purpose.value, key_hash=hashed, counted=1, last_at=now)
                 .on_conflict_do_update(
                     index_elements=[t.c.purpose, t.c.key_hash],
                     set_={
@@ -381,7 +405,7 @@ async def count_attempt(engine: AsyncEngine, purpose: Purpose, key: str) -> None
                 .returning(t.c.counted, t.c.last_at)
             )
         ).one_or_none()
-        mine = sa.and_(t.c.purpose == purpose.value, t.c.key_hash == _key(purpose, key))
+        mine = sa.and_(t.c.purpose == purpose.value, t.c.key_hash == hashed)
         if row is not None:
             if (wait := limit.wait_after(row.counted)) is not None:
                 await connection.execute(t.update().where(mine).values(refused_until=row.last_at + wait))
@@ -391,14 +415,15 @@ async def count_attempt(engine: AsyncEngine, purpose: Purpose, key: str) -> None
         raise TooManyAttempts(max(until - now, timedelta(seconds=1)))
 
 
-async def forgive(connection: AsyncConnection, purpose: Purpose, key: str) -> None:
+async def forgive(connection: AsyncConnection, purpose: Purpose, key: str, secret: bytes) -> None:
     """Forget the attempts at a key: the right secret was given."""
     await connection.execute(
         attempt_table.delete().where(
-            attempt_table.c.purpose == purpose.value, attempt_table.c.key_hash == _key(purpose, key)
+            attempt_table.c.purpose == purpose.value,
+            attempt_table.c.key_hash == _key(purpose, key, secret),
         )
     )
 
 
-def _key(purpose: Purpose, key: str) -> bytes:
-    return hashlib.sha256(f"custody attempt 1\n{purpose.value}\n{key}".encode()).digest()
+def _key(purpose: Purpose, key: str, secret: bytes) -> bytes:
+    return hmac.digest(secret, f"custody attempt 2\n{purpose.value}\n{key}".encode(), "sha256")

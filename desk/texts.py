@@ -27,6 +27,30 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "clock": _("The service's clock"),
 }
 
+DUTY_REASONS: Final[Mapping[str, str]] = {
+    "provider_down": _("Our sign-in page cannot be reached"),
+    "account_blocked": _("My account is blocked"),
+    "token_lost": _("I do not have my phone, key or card to prove who I am"),
+}
+DUTY_FINDINGS: Final[Mapping[str, str]] = {
+    "in_order": _("Everything is in order"),
+    "not_in_order": _("Something is not in order; I follow it up"),
+}
+DUTY_TITLE: Final = _("Duty credential")
+DUTY_SHEET: Final = (
+    _("For the night on which nobody can sign in at the organisation's own sign-in page."),
+    _("Open the address above, choose the centre, type the code, then choose your name and the reason."),
+    _("From then on everybody of the centre signs in with it for twelve hours, each with their own name."),
+    _(
+        "Registering, sealing, storing, handing over and the release on site go on. Nothing can be destroyed,"
+        " exported or lifted."
+    ),
+    _(
+        "Every sign-in is recorded. The coordinator reviews it on the next working day and has a new sheet"
+        " made and sealed."
+    ),
+)
+
 CUSTODY: Final[Mapping[str, str]] = {
     "packed": _("packed, not sealed"),
     "sealed": _("sealed, in hands"),

@@ -15,14 +15,14 @@ gives the outside the same words, because a difference would help whoever is try
 6. The time `at` lies between issue and end, with `SKEW` for clocks that disagree; the life of the token is
    no longer than the configuration allows.
 
-Who the person is follows from one claim; what that person may do is never read from the token but from our
-own register of people. Nothing of a token is ever put into a reason or a log line.
+Who the person is follows from one claim; what that person may do is never read from the token alone but from
+our own register of people, and only for the organisations for which this issuer speaks (`desk.trust`).
+Nothing of a token is ever put into a reason or a log line.
 """
 
 import asyncio
 import hashlib
 import http.client
-import json
 import logging
 import re
 import time
@@ -31,36 +31,36 @@ import urllib.request
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from jose import jwk, jwt
+from jose import jwt
 from jose.exceptions import JOSEError
 
-from desk.client import LONGEST_NAME, MEMBERS, Client, is_name, read_client
+from desk.client import is_name
+from desk.trust import KEY_TYPE, PublicKey, checked, is_loopback
+from desk.trust import Issuer as Issuer
+from desk.trust import IssuersUnreadable as IssuersUnreadable
+from desk.trust import is_acceptable as is_acceptable
+from desk.trust import read_issuers as read_issuers
+from desk.trust import read_jwks as read_jwks
+from desk.trust import strict_json as strict_json
 
-KEY_TYPE: Final[Mapping[str, str]] = {"RS256": "RSA", "ES256": "EC"}
-PUBLIC_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {"RSA": ("n", "e"), "EC": ("crv", "x", "y")}
-PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 ACCESS_TOKEN_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 REFUSED_HEADERS: Final = frozenset({"crit", "jku", "jwk", "x5u", "x5c", "b64", "zip", "enc", "cty"})
 REQUIRED_CLAIMS: Final = ("exp", "iat", "aud", "iss", "sub")
 
 LONGEST_TOKEN: Final = 8192  # characters
 LARGEST_JWKS: Final = 256 * 1024  # bytes
-MOST_KEYS: Final = 100
-SMALLEST_RSA: Final = 2048  # bits
-LARGEST_RSA: Final = 8192  # bits; beyond that a verification becomes a burden somebody else decides on
 SKEW: Final = timedelta(seconds=30)
-LONGEST_LIFE: Final = timedelta(hours=1)
 REFRESH_EVERY: Final = timedelta(seconds=30)  # at most one question to an issuer in this time
 FRESH_FOR: Final = timedelta(minutes=15)  # after this the keys are asked for again
 LAST_GOOD_FOR: Final = timedelta(hours=24)  # how long keys outlive an issuer that does not answer
 FETCH_SECONDS: Final = 5.0
+MOST_WORDS: Final = 500  # in the claim that names functions
 REMEMBERED: Final = 4096  # verified tokens; verifying again costs about a third of a request
 
 _FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -98,17 +98,14 @@ class TokenRefused(Exception):
         self.why = why
 
 
-class IssuersUnreadable(ValueError):
-    """The configuration of issuers is wrong; the message says where and what would be right."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Who a verified token speaks of. Organisation and function are not here: they come from the register.
 
     Issuer and `login` together name one person in the register. `authenticated_at` is when the person last
     proved who they are (`auth_time`, else the issue of the token), `signed_in_at` the same where the provider
-    stated it: only that counts for acts that ask for a recent sign-in. `acr` says how strongly.
+    stated it: only that counts for acts that ask for a recent sign-in. `acr` says how strongly. `words` are
+    what the claim says that the issuer's configuration maps to functions; empty where it maps none.
     """
 
     issuer: str
@@ -119,198 +116,10 @@ class Identity:
     expires_at: datetime
     acr: str | None
     signed_in_at: datetime | None = None
+    words: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicKey:
-    """One usable key of an issuer (RFC 7517): the algorithm follows from the type by `KEY_TYPE`."""
-
-    kid: str
-    algorithm: str
-    members: tuple[str, ...]
-    verifier: Any = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issuer:
-    """One provider that is trusted to say who somebody is.
-
-    Exactly one of `jwks_url` and `jwks` is given. `login_claim` names the claim that holds the person's login
-    in the register; logins of two issuers never meet there, because the register keeps them by issuer.
-    `client` is how this service is registered there, where people sign in to the pages at this provider.
-    """
-
-    url: str
-    audience: str
-    algorithms: frozenset[str]
-    jwks_url: str | None = None
-    jwks: tuple[PublicKey, ...] | None = None
-    login_claim: str = "sub"
-    longest_life: timedelta = LONGEST_LIFE
-    client: Client | None = None
-
-
-# --- configuration ---------------------------------------------------------------------------------------
-
-
-def read_issuers(path: Path) -> tuple[Issuer, ...]:
-    """The issuers a JSON file configures.
-
-    `{"issuers": [{"issuer": URL, "audience": TEXT, "algorithms": ["ES256"], "jwks_url": URL}]}`; instead of
-    `jwks_url` a key set may stand under `jwks`; optional: `login_claim`, `longest_life_minutes`, and for the
-    sign-in of the pages what `desk.client.read_client` reads. Unknown, repeated or missing members are
-    refused, so that a slip of the pen never widens who can sign in. Raises `IssuersUnreadable`.
-    """
-    try:
-        document = strict_json(path.read_bytes())
-    except OSError as fault:
-        raise IssuersUnreadable(f"The file of issuers cannot be read: {fault.strerror}.") from None
-    except ValueError as fault:
-        raise IssuersUnreadable(f"The file of issuers is not strict JSON: {fault}.") from None
-    if not isinstance(document, dict) or set(document) != {"issuers"}:
-        raise IssuersUnreadable('The file of issuers must be an object with the one member "issuers".')
-    entries = document["issuers"]
-    if not isinstance(entries, list) or not entries:
-        raise IssuersUnreadable('"issuers" must be a list with at least one issuer.')
-    return checked(_issuer(entry, f"issuers[{number}]", path.parent) for number, entry in enumerate(entries))
-
-
-def checked(issuers: Iterable[Issuer]) -> tuple[Issuer, ...]:
-    """The same issuers, if each stands there once; else `IssuersUnreadable`."""
-    found = tuple(issuers)
-    for number, one in enumerate(found):
-        if any(one.url == other.url for other in found[:number]):
-            raise IssuersUnreadable(f"The issuer {one.url} stands in the list twice.")
-    return found
-
-
-def _issuer(entry: object, where: str, folder: Path) -> Issuer:
-    needed = {"issuer", "audience", "algorithms"}
-    allowed = needed | {"jwks_url", "jwks", "login_claim", "longest_life_minutes"} | MEMBERS
-    if not isinstance(entry, dict):
-        raise IssuersUnreadable(f"{where} must be an object.")
-    if unknown := sorted(set(entry) - allowed):
-        raise IssuersUnreadable(f"{where} has members that are not known: {', '.join(unknown)}.")
-    if missing := sorted(needed - set(entry)):
-        raise IssuersUnreadable(f"{where} lacks {', '.join(missing)}.")
-    if ("jwks_url" in entry) == ("jwks" in entry):
-        raise IssuersUnreadable(f'{where} needs either "jwks_url" or "jwks".')
-    algorithms = entry["algorithms"]
-    if not isinstance(algorithms, list) or not algorithms or any(a not in list(KEY_TYPE) for a in algorithms):
-        raise IssuersUnreadable(f"{where}.algorithms must be a list of {' or '.join(KEY_TYPE)}.")
-    minutes = entry.get("longest_life_minutes", LONGEST_LIFE // timedelta(minutes=1))
-    if type(minutes) is not int or not 1 <= minutes <= 24 * 60:
-        raise IssuersUnreadable(f"{where}.longest_life_minutes must be a whole number from 1 to 1440.")
-    try:
-        client = read_client(entry, where, folder)
-    except ValueError as fault:
-        raise IssuersUnreadable(str(fault)) from None
-    return Issuer(
-        url=_address(entry["issuer"], f"{where}.issuer"),
-        audience=_text(entry["audience"], f"{where}.audience"),
-        algorithms=frozenset(algorithms),
-        jwks_url=_address(entry["jwks_url"], f"{where}.jwks_url") if "jwks_url" in entry else None,
-        jwks=_inline_keys(entry["jwks"], f"{where}.jwks") if "jwks" in entry else None,
-        login_claim=_text(entry.get("login_claim", "sub"), f"{where}.login_claim"),
-        longest_life=timedelta(minutes=minutes),
-        client=client,
-    )
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str) or not is_name(value):
-        raise IssuersUnreadable(f"{where} must be a text of 1 to {LONGEST_NAME} characters.")
-    return value
-
-
-def _address(value: object, where: str) -> str:
-    address = _text(value, where)
-    if not is_acceptable(address):
-        raise IssuersUnreadable(f"{where} must be an https address (http only on this machine's loopback).")
-    return address
-
-
-def is_acceptable(address: str) -> bool:
-    """Whether an address may be asked, or a person sent there: https, or http on this machine's loopback."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return False
-    secure = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
-    return secure and bool(parts.hostname) and parts.username is None and "#" not in address
-
-
-def _is_loopback(host: str | None) -> bool:
-    return host in {"127.0.0.1", "::1", "localhost"}
-
-
-def _inline_keys(document: object, where: str) -> tuple[PublicKey, ...]:
-    """Keys written into the configuration: here an unusable key is a mistake to tell, not to skip."""
-    try:
-        entries = _key_entries(document)
-        return tuple(_public_key(entry) for entry in entries)
-    except ValueError as fault:
-        raise IssuersUnreadable(f"{where}: {fault}.") from None
-
-
-# --- keys --------------------------------------------------------------------------------------------------
-
-
-def read_jwks(document: object) -> tuple[PublicKey, ...]:
-    """The usable signature keys of a key set (RFC 7517, section 5); keys for other purposes are left out.
-
-    A set without a usable key is a valid answer: the issuer trusts none. `ValueError` when it is no key set.
-    """
-    keys = []
-    for entry in _key_entries(document):
-        try:
-            keys.append(_public_key(entry))
-        except ValueError as fault:
-            _log.debug("a key of a key set is left out: %s", fault)
-    return tuple(keys)
-
-
-def _key_entries(document: object) -> list[object]:
-    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
-        raise ValueError('a key set is an object with a list "keys"')
-    entries: list[object] = document["keys"]
-    if len(entries) > MOST_KEYS:
-        raise ValueError(f"a key set has at most {MOST_KEYS} keys")
-    return entries
-
-
-def _public_key(entry: object) -> PublicKey:
-    """One key from its public members; `ValueError` says why it is of no use."""
-    if not isinstance(entry, dict):
-        raise ValueError("a key is an object")
-    kid, kty = entry.get("kid"), entry.get("kty")
-    if not isinstance(kid, str) or not is_name(kid):
-        raise ValueError('a key needs a "kid"')
-    algorithm = next((a for a, key_type in KEY_TYPE.items() if key_type == kty), None)
-    if algorithm is None or not isinstance(kty, str):
-        raise ValueError(f"a key's type is {' or '.join(KEY_TYPE.values())}")
-    if PRIVATE_MEMBERS & set(entry):
-        raise ValueError("a key with its private half in public is nobody's key")
-    if entry.get("use", "sig") != "sig" or entry.get("alg", algorithm) != algorithm:
-        raise ValueError("the key is meant for another use or algorithm")
-    operations = entry.get("key_ops", ["verify"])
-    if not isinstance(operations, list) or "verify" not in operations:
-        raise ValueError("the key is not meant for verifying")
-    members = tuple(entry.get(name) for name in PUBLIC_MEMBERS[kty])
-    if not all(isinstance(m, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,2048}", m) for m in members):
-        raise ValueError("a public member of the key is missing or malformed")
-    if kty == "EC" and members[0] != "P-256":
-        raise ValueError("an EC key is on P-256")
-    try:
-        public = {"kty": kty, **dict(zip(PUBLIC_MEMBERS[kty], members, strict=True))}
-        verifier = jwk.construct(public, algorithm)
-    except (JOSEError, ValueError, TypeError, KeyError):
-        raise ValueError("the public members do not make a key") from None
-    if kty == "RSA":
-        numbers = verifier.prepared_key.public_numbers()
-        if not SMALLEST_RSA <= numbers.n.bit_length() <= LARGEST_RSA or not 65537 <= numbers.e < 2**32:
-            raise ValueError(f"an RSA key has at least {SMALLEST_RSA} bits and a usual exponent")
-    return PublicKey(kid=kid, algorithm=algorithm, members=tuple(map(str, members)), verifier=verifier)
+# --- keys over the network ---------------------------------------------------------------------------------
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -326,7 +135,7 @@ def fetch(address: str, form: bytes | None = None, headers: Mapping[str, str] | 
     Runs in a thread. `OSError` or `ValueError` when there are none.
     """
     handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-    if _is_loopback(urlsplit(address).hostname):
+    if is_loopback(urlsplit(address).hostname):
         handlers.append(urllib.request.ProxyHandler({}))
     opener = urllib.request.build_opener(*handlers)
     asked = {"Accept": "application/json", **(headers or {})}
@@ -422,6 +231,11 @@ class Verifier:
         """The keys of each issuer, in the order of the configuration."""
         return self._rings.values()
 
+    def issuer(self, url: str) -> Issuer | None:
+        """The configured issuer of this name."""
+        ring = self._rings.get(url)
+        return None if ring is None else ring.issuer
+
     async def verify(self, token: str, at: datetime) -> Identity:
         """The identity in `token` at the time `at` (with its zone). Raises `TokenRefused`, nothing else."""
         if not is_formed(token):
@@ -458,24 +272,6 @@ class Verifier:
             self._verified.pop(digest, None)
             return None
         return identity
-
-
-def strict_json(text: bytes) -> object:
-    """JSON (RFC 8259) in UTF-8 without repeated members, NaN or Infinity; `ValueError` otherwise."""
-
-    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len({name for name, _ in pairs}) != len(pairs):
-            raise ValueError("a member stands in an object twice")
-        return dict(pairs)
-
-    def constant(_: str) -> object:
-        raise ValueError("NaN and Infinity are no JSON")
-
-    try:
-        found: object = json.loads(text.decode("utf-8"), object_pairs_hook=members, parse_constant=constant)
-    except RecursionError:
-        raise ValueError("the text is nested too deeply") from None
-    return found
 
 
 def is_formed(token: str) -> bool:
@@ -537,9 +333,20 @@ def check_claims(claims: Mapping[str, object], issuer: Issuer) -> None:
         and isinstance(login, str)
         and is_name(login)
         and isinstance(claims.get("acr", ""), str)
+        and _words_in(claims, issuer) is not None
     )
     if not holds:
         raise TokenRefused(Why.CLAIMS)
+
+
+def _words_in(claims: Mapping[str, object], issuer: Issuer) -> frozenset[str] | None:
+    """What the claim says that names functions: one word or a list of words; None where it is neither."""
+    found = [] if issuer.functions is None else claims.get(issuer.functions.claim, [])
+    words = [found] if isinstance(found, str) else found
+    if not isinstance(words, list) or len(words) > MOST_WORDS:
+        return None
+    kept = frozenset(word for word in words if isinstance(word, str))
+    return kept if all(isinstance(word, str) for word in words) else None
 
 
 def proved(
@@ -579,6 +386,7 @@ def identity_in(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
         acr=claims.get("acr"),
         signed_in_at=datetime.fromtimestamp(claims["auth_time"], UTC) if "auth_time" in claims else None,
+        words=_words_in(claims, issuer) or frozenset(),
     )
 
 

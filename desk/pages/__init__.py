@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 
 from desk.pages import (
     doing,
+    duty,
     justice,
     kits,
     labels,
@@ -35,5 +36,5 @@ async def forget_files(request: Request) -> AsyncIterator[None]:
 
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(forget_files)])
-for _each in (sign_in, worklists, scan, kits, doing, register, labels, justice, victim, oversight):
+for _each in (sign_in, duty, worklists, scan, kits, doing, register, labels, justice, victim, oversight):
     router.include_router(_each.router)

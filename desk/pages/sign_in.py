@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Depends, Request
 from starlette.exceptions import HTTPException
@@ -21,7 +21,10 @@ from desk.pages import forms
 from desk.pages.page import inside, page, to, translated
 from desk.pending import Pending, Proof
 from desk.provider import Provider, ProviderAway, Providers, Reason, SignInRefused, log_refusal
+from desk.session import Purpose
 from desk.token import TokenRefused
+
+MOST_OFFERED: Final = 100  # functions of one person
 
 router = APIRouter()
 
@@ -74,11 +77,12 @@ async def again(request: Request, who: Annotated[Signed, Depends(edge.signed_in(
     provider = providers(request).by_issuer(who.session.issuer if who.session else None)
     then = request.query_params.get("next")
     if provider is None:
-        return to("/sign-in", next=inside(then))
+        return to("/sign-in/duty" if who.on_duty else "/sign-in", next=inside(then))
     return await _begin(request, provider, then, again=True)
 
 
 async def _begin(request: Request, provider: Provider, then: str | None, *, again: bool = False) -> Response:
+    await edge.count_attempt(request, Purpose.SIGN_IN, edge.address_of(request))
     browser = pending.browser_value(_browser(request))
     at = await edge.now(request)
     try:
@@ -105,6 +109,7 @@ async def come_back(request: Request, key: str) -> Response:
     provider = providers(request).by_key(key)
     if provider is None:
         raise HTTPException(404)
+    await edge.count_attempt(request, Purpose.SIGN_IN, edge.address_of(request))
     try:
         begun, proof, held = await _proved(request, provider)
     except (SignInRefused, TokenRefused) as refused:
@@ -112,6 +117,7 @@ async def come_back(request: Request, key: str) -> Response:
         return await _refused(request)
     except ProviderAway:
         return await _ask(request, None, provider)
+    await edge.forgive(request, Purpose.SIGN_IN, edge.address_of(request))
     appointment = await _chosen_before(request, held) if begun.again else None
     if len(held) == 1:
         appointment = held[0]
@@ -147,8 +153,13 @@ async def _proved(request: Request, provider: Provider) -> tuple[Pending, Proof,
         person=held[0].person,
         authenticated_at=identity.authenticated_at,
         acr=identity.acr if identity.acr and is_name(identity.acr) else None,
+        offered=tuple(map(_offer, held))[:MOST_OFFERED],
     )
     return begun, proof, held
+
+
+def _offer(appointment: Appointment) -> str:
+    return f"{appointment.function}@{appointment.organisation}"
 
 
 async def _chosen_before(request: Request, held: Sequence[Appointment]) -> Appointment | None:
@@ -194,7 +205,8 @@ async def choose(request: Request) -> Response:
         held: tuple[Appointment, ...] = ()
         if begun is not None and begun.proof is not None:
             today = day_of(await reading.now(connection))
-            held = await reading.appointments(connection, today, begun.proof.person)
+            known = await reading.appointments(connection, today, begun.proof.person)
+            held = tuple(each for each in known if _offer(each) in begun.proof.offered)
     if begun is None or begun.proof is None or not held:
         return await _refused(request)
     return await _signed_in(

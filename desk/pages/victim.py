@@ -24,7 +24,6 @@ from desk import edge, texts
 from desk import session as sessions
 from desk.doors import BY_ACTION
 from desk.edge import Signed
-from desk.guard import asker
 from desk.pages import forms
 from desk.pages.page import day, language, moment, page, to, translated
 from desk.pages.steps import possible
@@ -86,10 +85,10 @@ async def _kit_of(request: Request, code: cards.CardCode, secret: cards.SecondSe
     """The kit of this card. Counted before it is tried; an unknown code costs what a known one costs."""
     engine = edge.service(request).engine
     code_hash = cards.code_hash(code)
-    address, card = asker(request.scope), code_hash.hex()
+    address, card = edge.address_of(request), code_hash.hex()
     counted = {Purpose.CARD_CODE: address, Purpose.CARD_SECRET: f"{card} {address}", Purpose.CARD: card}
     for purpose, key in counted.items():
-        await sessions.count_attempt(engine, purpose, key)
+        await edge.count_attempt(request, purpose, key)
     async with engine.connect() as connection:
         found = (await connection.execute(_FIND, {"code_hash": code_hash})).one_or_none()
     if found is None:
@@ -97,9 +96,8 @@ async def _kit_of(request: Request, code: cards.CardCode, secret: cards.SecondSe
         raise NotTogether
     if not await run_in_threadpool(cards.secret_matches, secret, found.secret_hash):
         raise NotTogether
-    async with engine.begin() as connection:
-        for purpose, key in counted.items():
-            await sessions.forgive(connection, purpose, key)
+    for purpose, key in counted.items():
+        await edge.forgive(request, purpose, key)
     return str(found.kit)
 
 

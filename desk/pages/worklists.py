@@ -15,7 +15,7 @@ from custody.ledger import reading as seen_by
 from custody.people import STAFF, Actor, Function
 from custody.permission import PERMISSIONS, may
 from custody.protocol import Legal
-from desk import edge, texts
+from desk import duty, edge, texts
 from desk.alarm import alarm_of
 from desk.api.worklists import KitTask, LeftLine, PackageLine, Worklists, worklists_of
 from desk.edge import Signed
@@ -67,11 +67,20 @@ async def home(request: Request, who: Annotated[Signed, Depends(edge.signed_in()
         "home.html",
         title=translated(request, texts._("Worklist")),
         who=who,
+        duty=await _duty(service, who.actor),
         unsigned=may("log.read", who.actor) and alarm_of(edge.settings(request).keys) is not None,
         lists=[each for each in lists if each.rows or each.always],
         quiet=[each for each in lists if not each.rows and not each.always],
         requests=await _asked(service, who.actor),
     )
+
+
+async def _duty(service: Service, actor: Actor) -> bool:
+    """Whether the centre's duty credential was opened and waits for this coordinator, or another one."""
+    if not may("duty.review", actor):
+        return False
+    async with service.engine.connect() as connection:
+        return bool(await duty.unreviewed(connection, actor.organisation or ""))
 
 
 def _by_kit(

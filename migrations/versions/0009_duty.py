@@ -2,7 +2,7 @@
 
 | table | service | clerk |
 |---|---|---|
-| duty_credential | SELECT; UPDATE of what its use changes | SELECT, INSERT, UPDATE of `voided_at` |
+| duty_credential | SELECT; UPDATE of what use and review change | SELECT, INSERT, UPDATE of `voided_at` |
 
 A web worker uses a credential and can never make one. A trigger keeps every step of a credential from being
 taken back: an opening stays where it is, whoever used it stays named, a review is not undone.
@@ -24,7 +24,7 @@ SQL = Path(__file__).parent.parent / "sql"
 
 GRANTS = (
     "GRANT SELECT ON desk.duty_credential TO custody_service, custody_clerk",
-    "GRANT UPDATE (opened_at, ends_at, reason, opening, used_by, reviewed_at, reviewed_by)"
+    "GRANT UPDATE (opened_at, ends_at, reason, opening, used_by, reviewed_at, reviewed_by, voided_at)"
     " ON desk.duty_credential TO custody_service",
     "GRANT INSERT, UPDATE (voided_at) ON desk.duty_credential TO custody_clerk",
     "REVOKE ALL ON FUNCTION desk.duty_goes_forward() FROM PUBLIC",

@@ -31,6 +31,7 @@ def entry(**changes: Any) -> dict[str, Any]:
         "audience": AUDIENCE,
         "algorithms": ["ES256"],
         "jwks_url": ISSUER + "/jwks",
+        "organisations": ["zsg-sterrenberg"],
     } | changes
     return {name: value for name, value in whole.items() if value is not None}
 

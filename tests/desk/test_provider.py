@@ -151,6 +151,7 @@ ENTRY = {
     "audience": "https://api.custody.example",
     "algorithms": ["ES256"],
     "jwks_url": f"{ISSUER}/jwks",
+    "organisations": ["zsg-sterrenberg"],
 }
 PAGES = {"client_id": "custody", "client_name": "Hospital", "client_secret_file": "secret"}
 

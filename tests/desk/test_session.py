@@ -46,6 +46,8 @@ from tests.conftest import Database, Engines
 
 pytestmark = pytest.mark.anyio
 
+SECRET = b"a key that is not in the database"
+
 KIT = "7M4P9XQ3RT6C"
 Advance = Callable[[timedelta], None]
 
@@ -204,7 +206,7 @@ async def test_what_ended_a_day_ago_is_forgotten_by_the_clerk(engines: Engines, 
     out = await nurse_signs_in(engines.service)
     async with engines.service.begin() as connection:
         await close_session(connection, out)
-    await count_attempt(engines.service, Purpose.SIGN_IN, "nurse-demo")
+    await count_attempt(engines.service, Purpose.SIGN_IN, "nurse-demo", SECRET)
     advance(KEPT_AFTER_END)
     current = await nurse_signs_in(engines.service)
     async with engines.clerk.begin() as connection:
@@ -337,7 +339,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Limit:
 
 async def tried(engine: AsyncEngine, key: str = "card-1", purpose: Purpose = Purpose.CARD_SECRET) -> bool:
     try:
-        await count_attempt(engine, purpose, key)
+        await count_attempt(engine, purpose, key, SECRET)
     except TooManyAttempts:
         return False
     return True
@@ -348,7 +350,7 @@ async def test_some_attempts_are_free_and_the_next_has_to_wait(
 ) -> None:
     assert [await tried(engines.service) for _ in range(limit.free)] == [True] * limit.free
     with pytest.raises(TooManyAttempts) as refused:
-        await count_attempt(engines.service, Purpose.CARD_SECRET, "card-1")
+        await count_attempt(engines.service, Purpose.CARD_SECRET, "card-1", SECRET)
     assert timedelta(0) < refused.value.wait <= limit.first_wait
     assert "card" not in str(refused.value)
     assert await tried(engines.service, "card-2"), "another card does not wait"
@@ -375,9 +377,9 @@ async def test_refused_attempts_do_not_lengthen_the_wait_and_no_wait_is_long(
 
 async def test_the_right_secret_clears_what_was_counted(engines: Engines, limit: Limit) -> None:
     for _ in range(limit.free - 1):
-        await count_attempt(engines.service, Purpose.CARD_SECRET, "card-1")
+        await count_attempt(engines.service, Purpose.CARD_SECRET, "card-1", SECRET)
     async with engines.service.begin() as connection:
-        await forgive(connection, Purpose.CARD_SECRET, "card-1")
+        await forgive(connection, Purpose.CARD_SECRET, "card-1", SECRET)
     assert [await tried(engines.service) for _ in range(limit.free)] == [True] * limit.free
 
 
@@ -401,7 +403,7 @@ async def test_guesses_made_all_at_once_are_all_counted(engines: Engines, limit:
 
 
 async def test_the_table_of_attempts_names_nobody(engines: Engines, database: Database) -> None:
-    await count_attempt(engines.service, Purpose.SIGN_IN, "canary-person")
+    await count_attempt(engines.service, Purpose.SIGN_IN, "canary-person", SECRET)
     with database.connect("superuser") as connection:
         rows = connection.execute("SELECT a::text FROM desk.attempt a").fetchall()
     assert len(rows) == 1

@@ -95,8 +95,9 @@ def configuration(folder: Path, houses: Houses) -> Path:
     kept(folder / "client.pem", client_key_pem())
     kept(folder / "client.secret", SECRET + "\n")
     hospital = {"client_name": "Ziekenhuis Sterrenberg", "client_key_file": "client.pem"}
-    hospital |= {"client_key_id": "client-1"}
+    hospital |= {"client_key_id": "client-1", "organisations": [CENTRE]}
     police = {"client_name": "Politiezone Morgenland", "client_secret_file": "client.secret"}
+    police |= {"organisations": [ZONE]}
     entries = [
         {
             "issuer": provider.url,
@@ -104,6 +105,7 @@ def configuration(folder: Path, houses: Houses) -> Path:
             "algorithms": [algorithm],
             "jwks_url": f"{provider.url}/jwks",
             "client_id": "custody",
+            "strong_acr": ["two-factors"],
             **more,
         }
         for provider, algorithm, more in (
