@@ -145,7 +145,7 @@ CROSS JOIN LATERAL (SELECT CASE
                    OR (p.receiver_organisation = me.organisation
                        AND (p.receiver_person IS NULL OR p.receiver_person = me.person))))
          THEN 'in_hands'
-    END) r (relation)
+    END OFFSET 0) r (relation) -- once for each kit, however often it is named
 WHERE r.relation IS NOT NULL;
 
 -- A look is for deciding: a step is folded into the whole projection, whoever takes it. So it answers the whole
@@ -205,17 +205,14 @@ ALTER POLICY package_seen ON custody.package USING (EXISTS (
 -- Who has a package of a kit sees of its trail what the own organisation wrote, and may correct: no more.
 -- What was answered to a request is for the centre alone: the police are told "received", whatever was found.
 ALTER POLICY event_seen ON custody.event USING (
-    (trail = 'custody' AND EXISTS (
+    (trail IN ('custody', 'choices') AND EXISTS (
         SELECT FROM custody.known_kit k
         WHERE k.number = event.kit
           AND (k.relation IN ('own_kit', 'of_its_centre')
-               OR (k.relation = 'linked' AND (SELECT custody.mine('function')) IN ('officer', 'magistrate'))
-               OR (k.relation <> 'in_person'
+               OR (trail = 'custody' AND k.relation = 'linked')
+               OR (trail = 'custody' AND k.relation = 'in_hands'
                    AND convert_from(event.bytes, 'UTF8')::json #>> '{who,organisation}'
-                       = (SELECT custody.mine('organisation'))))))
-    OR (trail = 'choices' AND EXISTS (
-        SELECT FROM custody.known_kit k
-        WHERE k.number = event.kit AND k.relation IN ('own_kit', 'of_its_centre')))
+                       = custody.mine('organisation')))))
     OR (trail = 'request' AND EXISTS (
         SELECT FROM custody.request q
         WHERE 'request:' || q.id = event.subject AND (event.type = 'request.received'
