@@ -162,17 +162,20 @@ async def in_hands_of(connection: AsyncConnection, actor: Actor) -> list[RowMapp
 
 async def overdue(connection: AsyncConnection, actor: Actor, at: datetime) -> list[RowMapping]:
     """Hand-overs that nobody accepted by their due time: of the own centre's kits, and those in which the
-    person's organisation gives or receives. Who has one package of a kit learns nothing of the others."""
+    person's organisation gives or receives. Who has one package of a kit learns nothing of the others, and a
+    centre nothing of what goes on with justice."""
     p, k = t.package.c, t.known_kit.c
+    own = and_(
+        k.centre == actor.organisation,
+        or_(k.legal != Legal.RELEASED, k.document.has_key("opened_to_centre_at")),
+    )
     rows = await connection.execute(
         select(p.kit, p.package, p.due_at, p.receiver_organisation, p.holder_organisation)
         .join(t.known_kit, k.number == p.kit)
         .where(
             p.state == Custody.IN_TRANSIT,
             p.due_at <= at,
-            or_(
-                *(c == actor.organisation for c in (k.centre, p.receiver_organisation, p.holder_organisation))
-            ),
+            or_(own, *(c == actor.organisation for c in (p.receiver_organisation, p.holder_organisation))),
         )
         .order_by(p.due_at)
     )

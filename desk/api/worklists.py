@@ -12,6 +12,7 @@ from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.number import KitNumber, written
 from custody.people import STAFF, Actor
+from custody.permission import as_known
 from custody.protocol import Custody, Legal, Retention
 from desk.service import Service
 from retention.policy import Policy
@@ -133,6 +134,7 @@ async def _of_centre(
 
     declared = await reading.kits_at(connection, centre, legal=Legal.DECLARED)
     newest, _ = await reading.page_of_kits(connection, limit=NEWEST)
+    lost = [kit for kit in await reading.kits_with_lost(connection, centre) if _lost(as_known(actor, kit))]
     return {
         "notices_due": await at_state(Retention.NOTICE_DUE),
         "expired": await at_state(Retention.EXPIRED),
@@ -141,9 +143,12 @@ async def _of_centre(
         "declared_unlinked": _tasks(kit for kit in declared if unlinked_for_too_long(kit, policies, at)),
         "asked_by_victim": _tasks(await reading.kits_to_speak_about(connection, centre)),
         "ordered": _tasks(await reading.kits_ordered(connection, centre)),
-        "lost": _tasks(await reading.kits_with_lost(connection, centre)),
+        "lost": _tasks(lost),
         "seal_checks_due": tuple(
-            line for kit in newest if kit.centre == centre for line in seal_checks_due(kit, actor)
+            line
+            for kit in newest
+            if kit.centre == centre
+            for line in seal_checks_due(as_known(actor, kit), actor)
         ),
         "requests": tuple(
             RequestTask(
@@ -168,6 +173,11 @@ async def _of_centre(
             if row["person"] != actor.person
         ),
     }
+
+
+def _lost(kit: Kit) -> bool:
+    """Whether a package is lost among those that are the centre's to look for: not what is with justice."""
+    return any(package.state is Custody.LOST for package in kit.packages.values())
 
 
 def unlinked_for_too_long(kit: Kit, policies: Iterable[Policy], at: datetime) -> bool:
