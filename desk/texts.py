@@ -481,6 +481,42 @@ READ_FOR: Final[Mapping[str, str]] = {
     **PURPOSES,
     "task": _("a task"),
     "own_page": _("the own page"),
+    "break_glass": _("an emergency"),
+}
+
+# Why a member of staff opens a restricted kit whose reader they are not.
+GLASS_REASONS: Final[Mapping[str, str]] = {
+    "victim_in_danger": _("The victim may be in danger"),
+    "medical_emergency": _("A medical emergency"),
+    "readers_absent": _("No reader can be reached, and it cannot wait"),
+    "court_deadline": _("Justice set a deadline that cannot wait"),
+}
+
+# What was read, in the record of readings; a step stands there under its own name.
+READ_WHAT: Final[Mapping[str, str]] = {
+    "kit_read": _("the kit"),
+    "own_kit_read": _("the own page"),
+    "custody_trail_read": _("the custody trail"),
+    "custody_trail_export": _("the custody trail, as a file"),
+    "choices_trail_read": _("the choices trail"),
+    "choices_trail_export": _("the choices trail, as a file"),
+    "private_read": _("the private part"),
+    "labels_print": _("the labels"),
+    "scan": _("a label, scanned"),
+    "scan_of_no_label_in_use": _("a label that is not in use, scanned"),
+    "reads_read": _("who read the kit"),
+    "reading_reviewed": _("a reading, reviewed"),
+    "break_glass": _("the glass, broken"),
+}
+
+# Why a reading stands out: the words of ``custody.review.RULES``.
+UNUSUAL: Final[Mapping[str, str]] = {
+    "glass": _("the glass was broken"),
+    "many_kits": _("more than 20 kits within an hour"),
+    "again_and_again": _("more than five times on one day, and nothing recorded"),
+    "never_acted": _("a stated reason, by somebody who never worked with this kit"),
+    "at_night": _("between 22:00 and 6:00, and not a nurse"),
+    "after_the_end": _("after the kit was released or disposed of"),
 }
 
 # For a bundle: what the custody trail is downloaded for.

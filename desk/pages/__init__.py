@@ -16,6 +16,7 @@ from desk.pages import (
     kits,
     labels,
     oversight,
+    readings,
     register,
     scan,
     sign_in,
@@ -36,5 +37,18 @@ async def forget_files(request: Request) -> AsyncIterator[None]:
 
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(forget_files)])
-for _each in (sign_in, duty, worklists, scan, kits, doing, register, labels, justice, victim, oversight):
+for _each in (
+    sign_in,
+    duty,
+    worklists,
+    scan,
+    kits,
+    doing,
+    register,
+    labels,
+    justice,
+    victim,
+    oversight,
+    readings,
+):
     router.include_router(_each.router)

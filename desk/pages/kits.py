@@ -94,7 +94,6 @@ async def _ask_why(request: Request, who: Signed, number: str, problem: Problem 
         status=problem.status if problem else 200,
         problem=problem,
         number=number,
-        reasons=reasons_of(who.actor.function),
         staff=who.actor.function in STAFF,
     )
 

@@ -1,4 +1,4 @@
-"""For who watches over it: the signed log, the proof of a receipt, and who read what."""
+"""For who watches over it: the signed log, and the proof of a receipt."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -10,9 +10,7 @@ from starlette.responses import Response
 from audit import log, publish, witness
 from audit.checkpoint import Checkpoint
 from audit.policy import Policy
-from custody import access, bundle, reading
-from custody.ledger import reading as seen_by
-from custody.number import NumberRefused, parse_kit_number
+from custody import bundle, reading
 from custody.permission import may
 from desk import edge, texts
 from desk.alarm import alarm_of, silent_since
@@ -20,7 +18,6 @@ from desk.anchoring import overdue, read_policy, unpublished_since, unwitnessed_
 from desk.edge import Signed
 from desk.keys import LOGS, public_keys
 from desk.pages.page import page, translated
-from desk.problems import problem_of
 from desk.settings import CannotStart, Settings
 
 router = APIRouter()
@@ -89,30 +86,3 @@ async def _standing(
         "key": vkeys,
         "fingerprint": bundle.fingerprint(vkeys) if vkeys else None,
     }
-
-
-@router.get("/readings")
-async def readings(request: Request, who: Annotated[Signed, Depends(edge.acting("reads.read"))]) -> Response:
-    """Who read a kit of this centre, when and why. Looking here is itself on record."""
-    given, problem, rows, number = request.query_params.get("kit", "").strip(), None, [], None
-    if given:
-        try:
-            number = str(parse_kit_number(given))
-            await access.record(
-                edge.service(request).engine, who.actor, read="reads_read", kit=number, purpose="review"
-            )
-            async with seen_by(edge.service(request).engine, who.actor) as connection:
-                rows = await reading.reads_of(connection, number)
-        except NumberRefused as refused:
-            problem = problem_of(refused)
-    return await page(
-        request,
-        "readings.html",
-        title=translated(request, texts._("Readings")),
-        who=who,
-        status=problem.status if problem else 200,
-        problem=problem,
-        given=given,
-        number=number,
-        rows=rows,
-    )

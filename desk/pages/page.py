@@ -25,7 +25,8 @@ from custody import reading
 from custody.ledger import reading as seen_by
 from custody.number import KitNumber, written
 from custody.people import Actor, Function
-from custody.permission import PERMISSIONS
+from custody.permission import PERMISSIONS, may
+from custody.purpose import reasons_of
 from desk import edge, texts
 from desk.problems import Problem
 
@@ -165,6 +166,9 @@ def _environment(lang: str) -> Environment:
         PURPOSES=texts.PURPOSES,
         READ_FOR=texts.READ_FOR,
         EXPORT_PURPOSES=texts.EXPORT_PURPOSES,
+        GLASS_REASONS=texts.GLASS_REASONS,
+        READ_WHAT=texts.READ_WHAT,
+        UNUSUAL=texts.UNUSUAL,
     )
     return made
 
@@ -229,6 +233,7 @@ async def page(
         "waiting": waited,
         "problem": problem,
         "faults": faults_of(request, problem) if problem else [],
+        "reasons": reasons_of(actor.function) if actor else (),
         "texts": texts,
         **values,
     }
@@ -361,5 +366,12 @@ async def problem_page(request: Request, problem: Problem) -> Response:
         shown=problem,
         advice=ADVICE.get(problem.status, USUAL_ADVICE),
         faults=faults_of(request, problem),
+        glass=_may_break(request, problem),
         who=getattr(request.state, "signed", None),
     )
+
+
+def _may_break(request: Request, problem: Problem) -> bool:
+    """Whether the glass is offered: to staff, wherever a kit is not found, whether there is one or not."""
+    who = getattr(request.state, "signed", None)
+    return problem.kind == "not-found" and who is not None and may("kit.break_glass", who.actor)
