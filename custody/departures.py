@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from custody import tables as t
 from custody.people import Actor, Function
-from custody.protocol import Custody
+from custody.protocol import Custody, Legal
 
 IN_HANDS: Final = (Custody.PACKED, Custody.SEALED, Custody.OPENED)
 """The states of a package that lies in no place and is not on the way: somebody has it."""
@@ -28,12 +28,17 @@ async def left_behind(connection: AsyncConnection, actor: Actor, today: date) ->
     """Packages that are with somebody who left: of the own organisation, or of the own centre's kits.
 
     ``part`` says how: ``in_hands``, ``offered_by``, or ``offered_to``; ``person`` and ``organisation`` are
-    who left what. To be asked as the person who reads (`custody.ledger.reading`).
+    who left what. A centre learns nothing of what goes on with justice. To be asked as the person who reads
+    (`custody.ledger.reading`).
     """
-    p, k = t.package.c, t.kit.c
+    p, k = t.package.c, t.known_kit.c
     ours = or_(
         p.holder_organisation == actor.organisation,
-        exists().where(k.number == p.kit, k.centre == actor.organisation),
+        exists().where(
+            k.number == p.kit,
+            k.centre == actor.organisation,
+            or_(k.legal != Legal.RELEASED, k.document.has_key("opened_to_centre_at")),
+        ),
     )
     holds = and_(p.holder_person.is_not(None), _gone(p.holder_person, p.holder_organisation, today))
     awaited = and_(p.receiver_person.is_not(None), _gone(p.receiver_person, p.receiver_organisation, today))

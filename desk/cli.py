@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add("migrate", migrate, "Bring the schema to the newest revision.", database_commands)
     add("check", check_schema, "Compare the schema with the tables in the code.", database_commands)
+    registered = add("register", register, "Bring organisations, places and people up to a file.")
+    registered.add_argument("file", type=Path, metavar="FILE", help="JSON, as docs/people.md describes it")
+    registered.add_argument("--check", action="store_true", help="tell what would change, and write nothing")
     rebuilt = add("rebuild", rebuild, "Rebuild the projection from the trails and compare.")
     rebuilt.add_argument(
         "--check", action="store_true", required=True, help="compare with the stored one and change nothing"
@@ -181,6 +184,12 @@ def check_schema(chosen: argparse.Namespace) -> None:
             raise CannotStart("CUSTODY_MIGRATOR_DATABASE_URL must name the database to check.")
         database.check(read.migrator_database_url)
     print("The schema and the tables in the code agree.")
+
+
+def register(chosen: argparse.Namespace) -> int:
+    """The register of organisations, places and people, brought up to a file."""
+    with _ready(existing=True) as read:
+        return int(importlib.import_module("desk.people").register(read, chosen.file, check=chosen.check))
 
 
 def rebuild(chosen: argparse.Namespace) -> int:

@@ -5,10 +5,10 @@ The kits come about as they would at a centre: through the same decisions and th
 
 import asyncio
 import base64
+import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -27,23 +27,25 @@ from custody.handling import store
 from custody.handover import accept, offer
 from custody.items import TYPES
 from custody.ledger import Command, Decide, Ledger, Receipt
-from custody.people import CLOCK, Actor
+from custody.people import Actor
 from custody.prosecution import declare
-from desk import issuer
+from desk import issuer, people_file
 from desk.database import libpq
 from desk.issuer import LocalIssuer
 from desk.keys import FileMasters
+from desk.people import bring_up_to
+from desk.people_file import Account
 from desk.service import new_number
 from desk.settings import CannotStart, Settings
 from retention import keeping
 from retention.policy import Policy, load
 
 SEED: Final = files("desk").joinpath("seed")
-PEOPLE: Final = json.loads(SEED.joinpath("demo.json").read_text(encoding="utf-8"))
+PEOPLE: Final = people_file.read(SEED.joinpath("demo.json").read_bytes())
+DEMO: Final = hashlib.sha256(b"the people of the demo").digest()
 AgeClass = Literal["adult", "minor", "unknown"]
 Kind = Literal["envelope", "clothing_bag", "tube_rack"]
 Storage = Literal["frozen", "refrigerated", "dry"]
-SINCE: Final = date(2020, 1, 1)
 
 
 def fill(settings: Settings) -> Sequence[str]:
@@ -54,11 +56,10 @@ def fill(settings: Settings) -> Sequence[str]:
     if not settings.demo or settings.clerk_database_url is None or settings.migrator_database_url is None:
         raise CannotStart("The demo needs CUSTODY_DEMO=fictional and all three database addresses.")
     asyncio.run(_fill(settings, settings.clerk_database_url))
-    organisations = {
-        each["id"]: each["name"].removesuffix(" (fictional)") for each in PEOPLE["organisations"]
-    }
+    organisations = {each.id: each.name.removesuffix(" (fictional)") for each in PEOPLE.organisations}
     everybody = [
-        f"  {p['name']:<18} {p['function']:<12} {organisations[p['organisation']]}" for p in PEOPLE["people"]
+        f"  {p.name:<18} {p.appointments[0].function:<12} {organisations[p.appointments[0].organisation]}"
+        for p in PEOPLE.people
     ]
     return [
         "Everybody and everything in it is invented. These people can sign in, without a password:",
@@ -119,32 +120,20 @@ class Demo:
             kits=tuple(kits),
             others=others,
         )
-        ledger = self._clerk if actor is CLOCK else self._ledger
-        return (await ledger.carry_out(command, decide))[0]
+        return (await self._ledger.carry_out(command, decide))[0]
 
     async def people(self) -> None:
         """Organisations, people, places and the retention policy."""
-        for entry in PEOPLE["organisations"]:
-            await self._register("organisation.registered", f"organisation:{entry['id']}", entry)
-        for entry in PEOPLE["people"]:
-            known = {"id": entry["id"], "name": entry["name"], "issuer": self._issuer, "login": entry["id"]}
-            await self._register("person.registered", f"person:{entry['id']}", known)
-            appointed = {
-                "id": entry["id"],
-                "organisation": entry["organisation"],
-                "function": entry["function"],
-                "from": SINCE.isoformat(),
-            }
-            await self._register("person.appointed", f"person:{entry['id']}", appointed)
-        for entry in PEOPLE["places"]:
-            await self._register("place.opened", f"place:{entry['id']}", entry)
         await self._look_around()
+        if not self._directory.organisations:  # later the register is whoever plays with the demo's
+            known = tuple(
+                dataclasses.replace(p, accounts=(Account(issuer=self._issuer, login=p.id),))
+                for p in PEOPLE.people
+            )
+            await bring_up_to(self._clerk, dataclasses.replace(PEOPLE, people=known), DEMO)
+            await self._look_around()
         await self._adopt(files("retention").joinpath("seed", "belgium.json").read_bytes())
         await self._look_around()
-
-    async def _register(self, type_: str, subject: str, entry: dict[str, Any]) -> None:
-        fact = Fact(type=type_, subject=subject, who=CLOCK.who(), fields={"register": entry})
-        await self._do(CLOCK, f"{type_} {subject}", (), lambda seen: Decided(facts=(fact,)), subject)
 
     async def _look_around(self) -> None:
         async with self._service.connect() as connection:
