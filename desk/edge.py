@@ -123,6 +123,11 @@ async def count_attempt(request: Request, purpose: sessions.Purpose, key: str) -
     await sessions.count_attempt(service(request).engine, purpose, key, _secret(settings(request).keys))
 
 
+async def count_attempts(request: Request, tried: Mapping[sessions.Purpose, str]) -> None:
+    """The same at several keys at once; refused at one, it counts at none. Raises TooManyAttempts."""
+    await sessions.count_attempts(service(request).engine, tried, _secret(settings(request).keys))
+
+
 async def forgive(request: Request, purpose: sessions.Purpose, key: str) -> None:
     """Forget the attempts at a key: this one was right."""
     async with service(request).engine.begin() as connection:

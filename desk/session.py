@@ -19,6 +19,7 @@ import hmac
 import re
 import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -378,39 +379,49 @@ class TooManyAttempts(Exception):
 
 
 async def count_attempt(engine: AsyncEngine, purpose: Purpose, key: str, secret: bytes) -> None:
-    """Count an attempt **before** it is made; raises `TooManyAttempts` while the key has to wait.
+    """Count an attempt at one key, as `count_attempts` does."""
+    await count_attempts(engine, {purpose: key}, secret)
+
+
+async def count_attempts(engine: AsyncEngine, tried: Mapping[Purpose, str], secret: bytes) -> None:
+    """Count an attempt at all these keys **before** it is made; raises `TooManyAttempts` while one of them
+    has to wait, and then counts none: whoever waits at one key lengthens no other.
 
     Takes the engine and commits on its own: counted first, parallel guesses are all counted; committed at
     once, the count outlives the refusal that rolls the request back. Call `forgive` after success. `secret`
     is the key of `desk.attempt_key`: without it the rows do not tell whose attempts they count.
     """
+    async with engine.begin() as connection:
+        for purpose in sorted(tried):  # in one order, so that no two wait for each other
+            await _count(connection, purpose, _key(purpose, tried[purpose], secret))
+
+
+async def _count(connection: AsyncConnection, purpose: Purpose, hashed: bytes) -> None:
     limit = LIMITS[purpose]
     t = attempt_table
-    hashed = _key(purpose, key, secret)
-    async with engine.begin() as connection:
-        now = await clock(connection)
-        row = (
-            await connection.execute(
-                postgresql.insert(t)
-                .values(purpose=purpose.value, key_hash=hashed, counted=1, last_at=now)
-                .on_conflict_do_update(
-                    index_elements=[t.c.purpose, t.c.key_hash],
-                    set_={
-                        "counted": sa.case((t.c.last_at < now - limit.window, 1), else_=t.c.counted + 1),
-                        "last_at": sa.func.greatest(t.c.last_at, now),
-                        "refused_until": None,
-                    },
-                    where=sa.or_(t.c.refused_until.is_(None), t.c.refused_until <= now),
-                )
-                .returning(t.c.counted, t.c.last_at)
+    now = await clock(connection)
+    row = (
+        await connection.execute(
+            postgresql.insert(t)
+            .values(purpose=purpose.value, key_hash=hashed, counted=1, last_at=now)
+            .on_conflict_do_update(
+                index_elements=[t.c.purpose, t.c.key_hash],
+                set_={
+                    "counted": sa.case((t.c.last_at < now - limit.window, 1), else_=t.c.counted + 1),
+                    "last_at": sa.func.greatest(t.c.last_at, now),
+                    "refused_until": None,
+                },
+                where=sa.or_(t.c.refused_until.is_(None), t.c.refused_until <= now),
             )
-        ).one_or_none()
-        mine = sa.and_(t.c.purpose == purpose.value, t.c.key_hash == hashed)
-        if row is not None:
-            if (wait := limit.wait_after(row.counted)) is not None:
-                await connection.execute(t.update().where(mine).values(refused_until=row.last_at + wait))
-            return
-        until = (await connection.execute(sa.select(t.c.refused_until).where(mine))).scalar_one_or_none()
+            .returning(t.c.counted, t.c.last_at)
+        )
+    ).one_or_none()
+    mine = sa.and_(t.c.purpose == purpose.value, t.c.key_hash == hashed)
+    if row is not None:
+        if (wait := limit.wait_after(row.counted)) is not None:
+            await connection.execute(t.update().where(mine).values(refused_until=row.last_at + wait))
+        return
+    until = (await connection.execute(sa.select(t.c.refused_until).where(mine))).scalar_one_or_none()
     if until is not None:
         raise TooManyAttempts(max(until - now, timedelta(seconds=1)))
 

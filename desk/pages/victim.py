@@ -87,8 +87,7 @@ async def _kit_of(request: Request, code: cards.CardCode, secret: cards.SecondSe
     code_hash = cards.code_hash(code)
     address, card = edge.address_of(request), code_hash.hex()
     counted = {Purpose.CARD_CODE: address, Purpose.CARD_SECRET: f"{card} {address}", Purpose.CARD: card}
-    for purpose, key in counted.items():
-        await edge.count_attempt(request, purpose, key)
+    await edge.count_attempts(request, counted)
     async with engine.connect() as connection:
         found = (await connection.execute(_FIND, {"code_hash": code_hash})).one_or_none()
     if found is None:
