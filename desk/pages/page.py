@@ -49,6 +49,7 @@ ADVICE: Final[Mapping[int, tuple[str, ...]]] = {
     422: (texts._("Go back, correct what is named above, and send it again."),),
     429: (texts._("Wait a little, then try again."),),
 }
+ABOUT_KITS: Final = ("/kits/", "/scan", "/s/", "/S/", "/do/")
 USUAL_ADVICE: Final = (
     texts._("Try again in a moment. Sending the same form again records nothing twice."),
     texts._("If it lasts, use the paper form, and enter it afterwards as recorded on paper."),
@@ -374,4 +375,5 @@ async def problem_page(request: Request, problem: Problem) -> Response:
 def _may_break(request: Request, problem: Problem) -> bool:
     """Whether the glass is offered: to staff, wherever a kit is not found, whether there is one or not."""
     who = getattr(request.state, "signed", None)
-    return problem.kind == "not-found" and who is not None and may("kit.break_glass", who.actor)
+    of_kit = request.url.path.startswith(ABOUT_KITS) and problem.kind == "not-found"
+    return of_kit and who is not None and may("kit.break_glass", who.actor)

@@ -17,6 +17,7 @@ from custody.permission import PERMISSIONS, may
 from custody.protocol import Legal
 from desk import duty, edge, texts
 from desk.alarm import alarm_of
+from desk.api.readings import to_review
 from desk.api.worklists import KitTask, LeftLine, PackageLine, Worklists, worklists_of
 from desk.edge import Signed
 from desk.pages.page import day, language, page, to, translated
@@ -54,6 +55,7 @@ async def home(request: Request, who: Annotated[Signed, Depends(edge.signed_in()
     service = edge.service(request)
     lists: list[WorkList] = []
     if who.actor.function in PERMISSIONS["worklist.read"]:
+        await access.record(service.engine, who.actor, read="worklist", kit=None, purpose="task")
         found = await worklists_of(service, who.actor)
         lists = _lists(
             request,
@@ -71,6 +73,7 @@ async def home(request: Request, who: Annotated[Signed, Depends(edge.signed_in()
         unsigned=may("log.read", who.actor) and alarm_of(edge.settings(request).keys) is not None,
         lists=[each for each in lists if each.rows or each.always],
         quiet=[each for each in lists if not each.rows and not each.always],
+        stands_out=await to_review(service, who.actor) if may("reads.read", who.actor) else None,
         requests=await _asked(service, who.actor),
     )
 
@@ -371,7 +374,10 @@ def _row_of(request: Request, kit: Kit, at_centre: bool) -> Row:
         told = f"{kit.link.pv} · {told}"
     linkable = at_centre and bool(kit.matches)
     step = texts._("Link to the police report") if linkable else texts._("Look at the kit")
-    href = f"/do/kit.link?kit={kit.number}" if linkable else f"/kits/{kit.number}?for=task"
+    if linkable:
+        href = f"/do/kit.link?kit={kit.number}"
+    else:  # police and justice are asked for their reason
+        href = f"/kits/{kit.number}?for=task" if at_centre else f"/kits/{kit.number}"
     return Row(
         kit=kit.number,
         says=told,
