@@ -73,6 +73,7 @@ def orders(kit: str, at: str) -> dict[str, dict[str, Any]]:
         "missing": True,
         "brought_by": "police",
         "package": 1,
+        "readers": ["coraline", "nora"],
         "into": [{"package": n, "kind": "bag", "storage": "dry", "items": [n]} for n in (8, 9)],
         "first": packages[0],
         "second": {"kit": kit, "package": 2},
