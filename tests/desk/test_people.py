@@ -3,7 +3,6 @@ somebody who left leaves behind."""
 
 import asyncio
 import json
-from collections.abc import Iterator
 from datetime import date, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -281,7 +280,7 @@ def test_the_same_file_twice_changes_nothing(document: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def register_file(database: Database, tmp_path: Path) -> Iterator[Any]:
+def register_file(database: Database, tmp_path: Path) -> Any:
     settings = settings_for(
         database, tmp_path, "http://127.0.0.1:1", clerk_database_url=database.url("clerk")
     )
@@ -289,12 +288,12 @@ def register_file(database: Database, tmp_path: Path) -> Iterator[Any]:
     def run(document: object, *, check: bool = False) -> int:
         return register(settings, written(tmp_path, document), check=check)
 
-    yield run
+    return run
 
 
 def rows(database: Database, query: str) -> list[tuple[Any, ...]]:
     with database.connect("superuser") as connection:
-        return connection.execute(query).fetchall()  # type: ignore[call-overload, no-any-return]
+        return connection.execute(query).fetchall()
 
 
 def test_belgium_has_thirteen_centres_and_fourteen_offices_and_loads_twice(
