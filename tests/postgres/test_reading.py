@@ -38,6 +38,7 @@ ODD = [
     Actor(function=Function.COORDINATOR, organisation="' OR true --"),
 ]
 KITS_OF = {
+    "known kit": "SELECT number FROM custody.known_kit",
     "kit": "SELECT number FROM custody.kit",
     "package": "SELECT kit FROM custody.package",
     "custody trail": "SELECT kit FROM custody.event WHERE trail = 'custody'",
@@ -49,6 +50,13 @@ KITS_OF = {
     "anything": "SELECT kit FROM custody.event WHERE kit IS NOT NULL",
     "look": "SELECT jsonb_object_keys(documents) FROM custody.look(%(actor)s, %(kits)s)",
 }
+
+OF_CENTRE = (
+    *("known kit", "kit", "package", "custody trail", "choices trail", "data key", "private part", "look"),
+)
+OF_PARTIES = ("known kit", "package", "custody trail", "look", "anything")
+"""The row of a kit itself is for its centre and the card: others read the view alone, which is cut."""
+NEVER_OF_PARTIES = ("kit", "choices trail", "data key", "private part", "proposal", "access")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +89,7 @@ def test_without_a_context_no_kit_exists(evidence: Evidence) -> None:
 def test_the_centre_sees_its_kits_and_no_other_centres(evidence: Evidence) -> None:
     own = evidence.kits - {evidence.of_other_centre}
     found = kits_seen(evidence, NURSE)
-    for what in ("kit", "package", "custody trail", "choices trail", "data key", "private part", "look"):
+    for what in OF_CENTRE:
         assert found[what] == own, what
     assert found["proposal"] == {evidence.unreported}
     assert found["access"] == set()
@@ -89,7 +97,7 @@ def test_the_centre_sees_its_kits_and_no_other_centres(evidence: Evidence) -> No
 
     other = {evidence.of_other_centre}
     found = kits_seen(evidence, OTHER_NURSE)
-    for what in ("kit", "package", "custody trail", "choices trail", "data key", "private part", "look"):
+    for what in OF_CENTRE:
         assert found[what] == other, what
     assert found["proposal"] == found["access"] == set()
 
@@ -99,24 +107,24 @@ def test_for_police_and_prosecutor_only_a_linked_kit_exists_and_never_its_choice
     evidence: Evidence, actor: Actor
 ) -> None:
     found = kits_seen(evidence, actor)
-    for what in ("kit", "package", "custody trail", "look", "anything"):
+    for what in OF_PARTIES:
         assert found[what] == {evidence.linked}, what
-    for what in ("choices trail", "data key", "private part", "proposal", "access"):
+    for what in NEVER_OF_PARTIES:
         assert found[what] == set(), what
 
 
 def test_a_laboratory_sees_the_kit_whose_package_it_holds_and_no_choices(evidence: Evidence) -> None:
     found = kits_seen(evidence, ANALYST)
-    for what in ("kit", "package", "custody trail", "look", "anything"):
+    for what in OF_PARTIES:
         assert found[what] == {evidence.at_the_lab}, what
-    for what in ("choices trail", "data key", "private part", "proposal", "access"):
+    for what in NEVER_OF_PARTIES:
         assert found[what] == set(), what
 
 
 def test_a_card_opens_its_own_kit_and_none_of_its_secrets(evidence: Evidence) -> None:
     card = Actor(function=Function.VICTIM, card=evidence.declared)
     found = kits_seen(evidence, card)
-    for what in ("kit", "package", "custody trail", "choices trail", "look"):
+    for what in ("known kit", "kit", "package", "custody trail", "choices trail", "look"):
         assert found[what] == {evidence.declared}, what
     for what in ("data key", "private part", "proposal", "access"):
         assert found[what] == set(), what
@@ -130,7 +138,7 @@ def test_everybody_else_sees_no_kit(evidence: Evidence, actor: Actor) -> None:
 @pytest.mark.parametrize("actor", ODD, ids=lambda a: f"{a.function}-{a.organisation or a.card}")
 def test_an_odd_context_never_sees_choices_or_secrets(evidence: Evidence, actor: Actor) -> None:
     found = kits_seen(evidence, actor)
-    for what in ("choices trail", "data key", "private part", "access"):
+    for what in NEVER_OF_PARTIES:
         assert found[what] == set(), what
 
 
@@ -199,7 +207,7 @@ async def test_a_pooled_connection_keeps_no_context_after_commit_rollback_or_a_s
     evidence: Evidence,
 ) -> None:
     engine = create_async_engine(evidence.database.url("service"), pool_size=1, max_overflow=0)
-    count = text("SELECT count(*) FROM custody.kit")
+    count = text("SELECT count(*) FROM custody.known_kit")
     try:
         async with reading(engine, NURSE) as connection:
             assert await connection.scalar(count) == 4
