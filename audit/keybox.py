@@ -63,28 +63,41 @@ class CommandKey:
         Raises `BoxRefused` when it cannot be run, ends with an error, takes longer than ten seconds, or
         prints more than any signature has. Its error output goes where this process's goes.
         """
-        answer, status = b"", None
-        with contextlib.suppress(OSError):
-            answer, status = _answer_of(self.command, message)
-        if status != 0 or len(answer) > _MAX_ANSWER_BYTES:
-            how = (
-                "could not be run"
-                if status is None
-                else f"printed more than {_MAX_ANSWER_BYTES} bytes"
-                if len(answer) > _MAX_ANSWER_BYTES
-                else f"did not answer within {_ANSWER_WITHIN:g} seconds"
-                if status == -signal.SIGKILL
-                else f"ended with status {status}"
-            )
+        try:
+            return ask(self.command, message)
+        except NoAnswer as why:
             raise BoxRefused(
                 f"The program {self.command[0]}, which keeps key {self.verifier.key_id.hex()}, gave no"
-                f" signature: it {how}."
-            )
-        return answer
+                f" signature: it {why}."
+            ) from None
 
     def written(self) -> str:
         """The line of the key file."""
         return f"{_COMMAND}{self.verifier.written()} {shlex.join(self.command)}"
+
+
+class NoAnswer(Exception):
+    """A program that keeps a key did not answer; the message says what it did instead, and no more."""
+
+
+def ask(command: Sequence[str], message: bytes) -> bytes:
+    """What a program that keeps a key prints for `message` on its standard input.
+
+    Raises `NoAnswer` when it cannot be run, ends with an error, takes longer than ten seconds, or prints more
+    than 4096 bytes. Its error output goes where this process's goes.
+    """
+    answer, status = b"", None
+    with contextlib.suppress(OSError):
+        answer, status = _answer_of(command, message)
+    if status is None:
+        raise NoAnswer("could not be run")
+    if len(answer) > _MAX_ANSWER_BYTES:
+        raise NoAnswer(f"printed more than {_MAX_ANSWER_BYTES} bytes")
+    if status == -signal.SIGKILL:
+        raise NoAnswer(f"did not answer within {_ANSWER_WITHIN:g} seconds")
+    if status != 0:
+        raise NoAnswer(f"ended with status {status}")
+    return answer
 
 
 def _answer_of(command: Sequence[str], message: bytes) -> tuple[bytes, int]:

@@ -1,9 +1,10 @@
 """What belongs to a kit and stands beside its events: data key, private parts, cards.
 
-A private part is bound to its event three times: the event names its salted digest, it is sealed for the
+A private part is bound to its event three times: the event names its digest, each field is sealed for the
 event's digest, under the kit's key, which is wrapped under the centre's. Where the centre's master key is at
-hand all three are tried. What a card and its second secret hash to stands in no event: of a card is compared
-that it was issued, and whether it opens.
+hand all three are tried; without it, and after the key was destroyed, that the digests of the fields beside
+the ciphertexts give the one that the event names. What a card and its second secret hash to stands in no
+event: of a card is compared that it was issued, and whether it opens.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from custody import private
 from custody import tables as t
 from custody.difference import Difference, differs
-from custody.event import Event, private_digest
+from custody.event import Event
 from custody.kit import Kit
 from custody.ledger import Masters
 
@@ -25,20 +26,23 @@ from custody.ledger import Masters
 class Opening:
     """The centres' master keys, and of how many private parts the key was not at hand, by centre.
 
-    ``masters`` raises LookupError for a centre whose key is not at hand; it must never make a new one.
+    ``masters`` raises LookupError for a master key that is not at hand; it must never make a new one.
     """
 
     masters: Masters | None = None
     unopened: Counter[str] = field(default_factory=Counter)
 
-    def master(self, centre: str, parts: int) -> bytes | None:
-        """The master key of a centre; None, with the parts counted, where it is not at hand."""
+    def key(self, kit: Kit, wrapped: bytes, parts: int) -> bytes | None:
+        """The kit's data key; None, with the parts counted, where the master key is not at hand.
+
+        Raises `custody.private.PrivateRefused` for one that does not open.
+        """
         if self.masters is not None:
             try:
-                return self.masters.master(centre)
+                return self.masters.unwrap(kit.centre, kit.number, wrapped)
             except LookupError:
                 pass
-        self.unopened[centre] += parts
+        self.unopened[kit.centre] += parts
         return None
 
 
@@ -88,7 +92,28 @@ def compare(kit: Kit, events: Sequence[Event], beside: Beside, opening: Opening)
         yield Difference(subject=number, column="private_part", words=told)
     if len(parts) != len(beside.parts[number]):
         yield Difference(subject=number, column="private_part", words="one stands there twice")
+    for digest, event in _ordered(named):
+        if digest in parts and not _names(parts[digest], event):
+            yield _another(number, event)
+            return
     yield from _keys(kit, named, parts, beside.keys[number], opening)
+
+
+def _ordered(named: dict[str, Event]) -> list[tuple[str, Event]]:
+    return sorted(named.items(), key=lambda pair: (pair[1].subject, pair[1].number))
+
+
+def _names(sealed: bytes, event: Event) -> bool:
+    """Whether the fields of a sealed part are those that the event names, as far as no key is needed."""
+    try:
+        return private.names(sealed) in (None, event.get("private"))
+    except private.PrivateRefused:
+        return False
+
+
+def _another(number: str, event: Event) -> Difference:
+    words = f"that of {event.subject} number {event.number} is not the one that the event names"
+    return Difference(subject=number, column="private_part.sealed", words=words)
 
 
 def _keys(
@@ -110,24 +135,20 @@ def _keys(
     if centre != kit.centre:
         yield differs(kit.number, "data_key.centre", centre, kit.centre)
         return
-    master = opening.master(centre, len(parts))
-    if master is None:
-        return
     try:
-        key = private.unwrap(master, wrapped, kit.number)
+        key = opening.key(kit, wrapped, len(parts))
     except private.PrivateRefused:
         words = "it does not open with the key of its centre"
         yield Difference(subject=kit.number, column="data_key.wrapped", words=words)
         return
-    for digest, event in sorted(named.items(), key=lambda pair: (pair[1].subject, pair[1].number)):
-        if digest in parts and not _bound(key, parts[digest], event):
-            words = f"that of {event.subject} number {event.number} is not the one that the event names"
-            yield Difference(subject=kit.number, column="private_part.sealed", words=words)
+    for digest, event in _ordered(named):
+        if key is not None and digest in parts and not _bound(key, parts[digest], kit.number, event):
+            yield _another(kit.number, event)
 
 
-def _bound(key: bytes, sealed: bytes, event: Event) -> bool:
+def _bound(key: bytes, sealed: bytes, number: str, event: Event) -> bool:
     try:
-        part = private.unseal(key, sealed, event.digest)
+        part = private.unseal(key, sealed, number, event.digest)
     except (private.PrivateRefused, ValueError):
         return False
-    return private_digest(str(event.get("salt")), part) == str(event.get("private"))
+    return part.digest(str(event.get("salt"))) == str(event.get("private"))

@@ -319,7 +319,7 @@ class Fact:
     """What a decision says happened, before it has a place in a trail.
 
     ``fields`` are the keys of :data:`FIELDS` that apply to its type (not those of the header).
-    ``private`` is the part kept outside the event: its salted digest alone enters the bytes.
+    ``private`` is the part kept outside the event: its digest alone enters the bytes.
     """
 
     type: str
@@ -456,17 +456,21 @@ def decode(data: bytes) -> Event:
 
 
 def private_digest(salt: str, part: Mapping[str, str]) -> str:
-    """The digest that binds a private part to its event: SHA-256 over salt and its JSON, sorted."""
+    """The digest of a private part by the earlier definition: SHA-256 over the event's salt and its JSON,
+    sorted. For reading what was recorded so; since then `custody.disclosure` says what binds a part."""
     text = json.dumps(dict(sorted(part.items())), ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(bytes.fromhex(salt) + text.encode()).hexdigest()
 
 
-def place_in_trail(fact: Fact, head: Head, at: datetime, salt: bytes) -> Event:
+def place_in_trail(fact: Fact, head: Head, at: datetime, salt: bytes, private: str | None = None) -> Event:
     """Give a fact its place after ``head``: number, previous digest, time, salt, bytes.
 
-    ``at`` is what the database's clock said; a trail's time never runs backwards.
-    ``salt`` is 16 random bytes. Raises EventRefused where a value is not allowed.
+    ``at`` is what the database's clock said; a trail's time never runs backwards. ``salt`` is 16 random
+    bytes. ``private`` is the digest of the fact's private part, salted by whoever keeps it
+    (`custody.disclosure.salted`). Raises EventRefused where a value is not allowed.
     """
+    if bool(fact.private) != (private is not None):
+        raise EventRefused("a private part and its digest belong together")
     recorded_at = at if head.recorded_at is None else max(at, head.recorded_at)
     values: dict[str, Any] = {
         **fact.fields,
@@ -483,8 +487,8 @@ def place_in_trail(fact: Fact, head: Head, at: datetime, salt: bytes) -> Event:
         if fact.occurred_at > recorded_at:
             raise EventRefused("occurred_at must not lie in the future")
         values["occurred_at"] = write_moment(fact.occurred_at)
-    if fact.private:
-        values["private"] = private_digest(salt.hex(), fact.private)
+    if private is not None:
+        values["private"] = private
     return decode(encode(values))
 
 

@@ -7,6 +7,7 @@ decision is taken again from a new look. No lock spans Python, and no receipt is
 that was not committed.
 """
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -24,9 +25,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from custody import private
 from custody.decision import Decided, Seen
-from custody.event import Event, Fact, Head, place_in_trail
+from custody.disclosure import SALT_BYTES, Part, salted
+from custody.event import Event, Fact, Head, decode, place_in_trail
 from custody.kit import Kit, from_document, to_document
 from custody.people import Actor
+from custody.permission import kept_out
 from custody.protocol import STEPS, Step, Trail
 from custody.refusal import KeyUsed, Refused, Stale
 from custody.trail import NotAStep, after
@@ -43,9 +46,15 @@ class Inconsistent(RuntimeError):
 
 
 class Masters(Protocol):
-    """Where the master keys of the centres come from."""
+    """Who keeps the master keys of the centres: a key never leaves, it wraps and unwraps data keys.
 
-    def master(self, centre: str) -> bytes: ...
+    May take seconds (a program is asked), so it is never called on the thread of the event loop. Raises
+    `custody.private.PrivateRefused` for a wrapped key that is not this kit's.
+    """
+
+    def wrap(self, centre: str, kit: str, data_key: bytes) -> bytes: ...
+
+    def unwrap(self, centre: str, kit: str, wrapped: bytes) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +147,20 @@ class Ledger:
         if found is None:
             raise Inconsistent("a look saw no clock")
         at, documents = found
-        return Seen(
-            at=at, kits={k: from_document(Kit, document) for k, document in documents.items()}, heads=heads
+        seen = {k: from_document(Kit, document) for k, document in documents.items()}
+        return Seen(at=at, kits=seen, heads=heads, glass=await self._glass(driver, actor, seen))
+
+    async def _glass(
+        self, driver: psycopg.AsyncConnection[Any], actor: Actor, seen: Mapping[str, Kit]
+    ) -> frozenset[str]:
+        """To which of these kits, restricted to others, this person broke the glass."""
+        shut = [number for number, kit in seen.items() if kept_out(actor, kit)]
+        if not shut:
+            return frozenset()
+        rows = await driver.execute(
+            "SELECT k FROM unnest(%s::text[]) k WHERE custody.glass_open(k, %s)", [shut, actor.person]
         )
+        return frozenset(str(row[0]) for row in await rows.fetchall())
 
     async def carry_out(self, command: Command, decide: Decide) -> tuple[Receipt, ...]:
         """Look, decide, append; again when the trail moved on. The same key gives the same receipts.
@@ -188,11 +208,12 @@ class Ledger:
         self, driver: psycopg.AsyncConnection[Any], command: Command, seen: Seen, decided: Decided
     ) -> tuple[Receipt, ...]:
         """Write what was decided at the heads that were seen. Raises MovedOn, Refused, Inconsistent."""
-        events, kits, expected = place(decided.facts, seen)
+        parts = [salt_part(fact) for fact in decided.facts]
+        events, kits, expected = place(decided.facts, seen, parts)
         extra = dict(decided.extra)
         if command.proposal is not None:
             extra["proposal"] = command.proposal
-        await self._seal_private(driver, command.actor, decided.facts, events, kits, extra)
+        await self._seal_private(driver, command.actor, parts, events, kits, extra)
         try:
             rows = await driver.execute(
                 "SELECT * FROM custody.append(%s, %s, %s, %s, %s, %s, %s)",
@@ -218,37 +239,36 @@ class Ledger:
         self,
         driver: psycopg.AsyncConnection[Any],
         actor: Actor,
-        facts: Sequence[Fact],
+        parts: Sequence[Part | None],
         events: Sequence[Event],
         kits: Mapping[str, Kit],
         extra: dict[str, Any],
     ) -> None:
         keys: dict[str, bytes] = {}
-        parts: list[dict[str, Any]] = []
-        for ordinal, (fact, event) in enumerate(zip(facts, events, strict=True)):
-            if not fact.private:
+        sealed: list[dict[str, Any]] = []
+        for ordinal, (part, event) in enumerate(zip(parts, events, strict=True)):
+            if part is None:
                 continue
-            number = fact.subject.split(":")[1]
+            number = event.subject.split(":")[1]
             if number not in keys:
                 keys[number] = await self._data_key(driver, actor, kits[number], extra)
-            nonce = secrets.token_bytes(private.NONCE_BYTES)
-            sealed = private.seal(keys[number], fact.private, event.digest, nonce)
-            parts.append({"ordinal": ordinal, "sealed": base64.b64encode(sealed).decode()})
-        if parts:
-            extra["private_parts"] = parts
+            nonces = secrets.token_bytes(private.NONCE_BYTES * len(part.fields))
+            data = private.seal(keys[number], part, number, event.digest, nonces)
+            sealed.append({"ordinal": ordinal, "sealed": base64.b64encode(data).decode()})
+        if sealed:
+            extra["private_parts"] = sealed
 
     async def _data_key(
         self, driver: psycopg.AsyncConnection[Any], actor: Actor, kit: Kit, extra: dict[str, Any]
     ) -> bytes:
-        master = self._masters.master(kit.centre)
         async with driver.transaction():
             await driver.execute("SELECT custody.enter(%s)", [Jsonb(actor.context())])
             row = await driver.execute("SELECT wrapped FROM custody.data_key WHERE kit = %s", [kit.number])
             found = await row.fetchone()
         if found is not None:
-            return private.unwrap(master, bytes(found[0]), kit.number)
+            return await asyncio.to_thread(self._masters.unwrap, kit.centre, kit.number, bytes(found[0]))
         key = secrets.token_bytes(private.KEY_BYTES)
-        wrapped = private.wrap(master, key, kit.number, secrets.token_bytes(private.NONCE_BYTES))
+        wrapped = await asyncio.to_thread(self._masters.wrap, kit.centre, kit.number, key)
         extra.setdefault("data_keys", []).append(
             {"kit": kit.number, "wrapped": base64.b64encode(wrapped).decode()}
         )
@@ -256,30 +276,51 @@ class Ledger:
 
     async def read_private(self, actor: Actor, kit: Kit) -> dict[str, str]:
         """The private part as it stands: later parts replace what they name. Empty where it is destroyed."""
+        told: dict[str, str] = {}
+        for _, part in await self.private_parts(actor, kit):
+            told |= part.values
+        return told
+
+    async def private_parts(self, actor: Actor, kit: Kit) -> list[tuple[Event, Part]]:
+        """Each private part of the kit with its event, in the order of their trails; none where the key is
+        destroyed, or where this person may not see it."""
         async with reading(self.engine, actor) as connection:
-            key = await connection.execute(
-                text("SELECT wrapped FROM custody.data_key WHERE kit = :kit"), {"kit": kit.number}
-            )
-            wrapped = key.scalar()
-            if wrapped is None:
-                return {}
-            rows = await connection.execute(
-                text(
-                    "SELECT encode(e.digest, 'hex'), p.sealed FROM custody.private_part p"
-                    " JOIN custody.event e ON e.digest = p.event WHERE p.kit = :kit ORDER BY e.number"
-                ),
-                {"kit": kit.number},
-            )
-            data_key = private.unwrap(self._masters.master(kit.centre), bytes(wrapped), kit.number)
-            part: dict[str, str] = {}
-            for digest, sealed in rows:
-                part |= private.unseal(data_key, bytes(sealed), digest)
-            return part
+            values = {"kit": kit.number}
+            wrapped = await connection.scalar(_WRAPPED, values)
+            rows = (await connection.execute(_PARTS, values)).all()
+        if wrapped is None or not rows:
+            return []
+        key = await asyncio.to_thread(self._masters.unwrap, kit.centre, kit.number, bytes(wrapped))
+        events = [decode(bytes(data)) for data, _ in rows]
+        return [
+            (event, private.unseal(key, bytes(sealed), kit.number, event.digest))
+            for event, (_, sealed) in zip(events, rows, strict=True)
+        ]
 
 
-def place(facts: Sequence[Fact], seen: Seen) -> tuple[list[Event], dict[str, Kit], dict[str, int]]:
+_WRAPPED: Final = text("SELECT wrapped FROM custody.data_key WHERE kit = :kit")
+_PARTS: Final = text(
+    "SELECT e.bytes, p.sealed FROM custody.private_part p JOIN custody.event e ON e.digest = p.event"
+    " WHERE p.kit = :kit ORDER BY e.recorded_at, e.subject, e.number"
+)
+
+
+def salt_part(fact: Fact) -> Part | None:
+    """The private part of a fact under fresh salts; None where it has none. Raises Inconsistent."""
+    if not fact.private:
+        return None
+    try:
+        return salted(fact.private, secrets.token_bytes(SALT_BYTES * len(fact.private)))
+    except ValueError as wrong:
+        raise Inconsistent(f"{fact.type}: {wrong}") from None
+
+
+def place(
+    facts: Sequence[Fact], seen: Seen, parts: Sequence[Part | None] | None = None
+) -> tuple[list[Event], dict[str, Kit], dict[str, int]]:
     """Give each fact its place in its trail and fold it into its kit.
 
+    ``parts`` are the facts' private parts as they will be sealed; made here where nothing will be written.
     Answers the events, the kits after them, and the number at which each trail was seen.
     Raises Refused where the protocol has no such step.
     """
@@ -287,7 +328,8 @@ def place(facts: Sequence[Fact], seen: Seen) -> tuple[list[Event], dict[str, Kit
     kits: dict[str, Kit] = {}
     expected: dict[str, int] = {}
     events: list[Event] = []
-    for fact in facts:
+    salted_parts = [salt_part(fact) for fact in facts] if parts is None else parts
+    for fact, part in zip(facts, salted_parts, strict=True):
         step = STEPS[fact.type]
         _check_fields(fact, step)
         number = fact.subject.split(":")[1]
@@ -302,7 +344,9 @@ def place(facts: Sequence[Fact], seen: Seen) -> tuple[list[Event], dict[str, Kit
         else:
             heads.setdefault(fact.subject, Head())
             expected.setdefault(fact.subject, heads[fact.subject].number)
-        event = place_in_trail(fact, heads[fact.subject], seen.at, secrets.token_bytes(16))
+        salt = secrets.token_bytes(16)
+        bound = None if part is None else part.digest(salt.hex())
+        event = place_in_trail(fact, heads[fact.subject], seen.at, salt, bound)
         heads[fact.subject] = Head(number=event.number, digest=event.digest, recorded_at=event.recorded_at)
         if of_kit:
             try:

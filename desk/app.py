@@ -24,7 +24,7 @@ from desk import settings as environment
 from desk.api.document import document_of
 from desk.guard import Guard
 from desk.issuer import LocalIssuer, settle_database
-from desk.keys import FileMasters
+from desk.masters import FileMasters
 from desk.provider import Providers
 from desk.service import Service
 from desk.settings import CannotStart, Settings

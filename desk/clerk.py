@@ -46,7 +46,8 @@ from desk import alarm
 from desk.alarm import HEART_EVERY
 from desk.anchoring import Anchoring, unseen
 from desk.database import libpq
-from desk.keys import LOGS, FileMasters, epoch_of, publish_keys, signing_keys
+from desk.keys import LOGS, epoch_of, publish_keys, signing_keys
+from desk.masters import FileMasters
 from desk.session import forget_ended
 from desk.settings import CannotStart, Settings
 from desk.succession import open_log

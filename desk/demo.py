@@ -32,7 +32,7 @@ from custody.prosecution import declare
 from desk import issuer, people_file
 from desk.database import libpq
 from desk.issuer import LocalIssuer
-from desk.keys import FileMasters
+from desk.masters import FileMasters
 from desk.people import bring_up_to
 from desk.people_file import Account
 from desk.service import new_number

@@ -28,7 +28,7 @@ from custody.ledger import Command, Inconsistent, Ledger, MovedOn
 from custody.people import AT, CLOCK, Function, OrganisationKind
 from custody.refusal import Refused
 from desk import session
-from desk.keys import FileMasters
+from desk.masters import FileMasters
 from desk.people_file import Appointment, File, FileRefused, Person, read
 from desk.settings import Settings
 from desk.upkeep import as_clerk

@@ -68,13 +68,13 @@ from custody.people import CLOCK
 from custody.protocol import Trail
 from desk.keys import (
     LOGS,
-    FileMasters,
     epoch_of,
     known_keys,
     origin_of,
     publish_keys,
     retire_keys,
 )
+from desk.masters import FileMasters
 from desk.settings import CannotStart, Settings
 from desk.upkeep import as_clerk
 

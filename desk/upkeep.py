@@ -26,7 +26,8 @@ from audit.text import Malformed
 from audit.tile import MissingTile
 from custody import ledger, rebuild, recheck
 from custody.difference import Difference
-from desk.keys import LOGS, FileMasters, known_keys
+from desk.keys import LOGS, known_keys
+from desk.masters import FileMasters
 from desk.progress import bar, stages
 from desk.settings import CannotStart, Settings
 
@@ -123,21 +124,9 @@ def _outside(settings: Settings) -> recheck.Outside:
         policy = Policy.read(settings.witnesses.read_bytes())
         witnesses = tuple(witness.key for witness in policy.witnesses)
     roots = None if settings.stamp_roots is None else settings.stamp_roots.read_bytes()
-    return recheck.Outside(keys=keys, witnesses=witnesses, roots=roots, masters=_MastersAtHand(settings.keys))
-
-
-class _MastersAtHand:
-    """The master keys that are in the folder; a check never makes a new one."""
-
-    def __init__(self, keys: Path) -> None:
-        self._keys = keys
-        self._masters = FileMasters(keys)
-
-    def master(self, centre: str) -> bytes:
-        """Raises LookupError where the centre's key is not there, CannotStart where it is none."""
-        if not (self._keys / f"master-{centre}.key").exists():
-            raise LookupError(centre)
-        return self._masters.master(centre)
+    return recheck.Outside(
+        keys=keys, witnesses=witnesses, roots=roots, masters=FileMasters(settings.keys, making=False)
+    )
 
 
 async def _note(engine: AsyncEngine, settings: Settings, log: str) -> bytes | None:

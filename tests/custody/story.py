@@ -12,7 +12,7 @@ from uuid import uuid4
 from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from custody import reading
+from custody import private, reading
 from custody.commands import Agreement, NewItem, NewPackage, Offer, PackageRef, Register
 from custody.decision import Decided, Seen
 from custody.directory import Directory
@@ -83,6 +83,12 @@ class PlainMasters:
 
     def master(self, centre: str) -> bytes:
         return hashlib.sha256(centre.encode()).digest()
+
+    def wrap(self, centre: str, kit: str, data_key: bytes) -> bytes:
+        return private.wrap(self.master(centre), data_key, kit, secrets.token_bytes(private.NONCE_BYTES))
+
+    def unwrap(self, centre: str, kit: str, wrapped: bytes) -> bytes:
+        return private.unwrap(self.master(centre), wrapped, kit)
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from custody.disclosure import salted
 from custody.event import (
     FIELDS,
     HEADER,
@@ -400,6 +401,11 @@ def test_the_private_parts_digest_depends_on_salt_and_every_word_but_not_on_thei
 def test_the_private_part_leaves_only_its_digest_in_the_event() -> None:
     part = {"hospital_reference": "VERZONNEN-1"}
     fact = Fact(type=FACT.type, subject=FACT.subject, who=FACT.who, fields=FACT.fields, private=part)
-    event = place_in_trail(fact, Head(), NOON, bytes(16))
+    digest = salted(part, bytes(16)).digest("")
+    event = place_in_trail(fact, Head(), NOON, bytes(16), digest)
     assert b"VERZONNEN" not in event.bytes
-    assert event.get("private") == private_digest("00" * 16, part)
+    assert event.get("private") == digest
+    with pytest.raises(EventRefused, match="belong together"):
+        place_in_trail(fact, Head(), NOON, bytes(16))
+    with pytest.raises(EventRefused, match="belong together"):
+        place_in_trail(FACT, Head(), NOON, bytes(16), digest)
