@@ -1,9 +1,12 @@
 """What the documents show as an example is taken by the program as it stands there."""
 
 import re
+from datetime import date
 from pathlib import Path
 
 from audit.policy import Policy
+from desk.people import Standing, changes
+from desk.people_file import read
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -24,3 +27,12 @@ def test_every_document_that_is_named_is_there() -> None:
     assert named
     for name in named:
         assert (DOCS.parent / name).is_file(), name
+
+
+def test_the_example_of_a_register_file_is_one() -> None:
+    text = (DOCS / "people.md").read_text(encoding="utf-8")
+    example, twice = re.findall(r"^```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    made = changes(read(example.encode()), Standing(today=date(2026, 6, 1)))
+    assert [change.fact.type for change in made if change.leaves] == []
+    assert len(made) == 5 + 2 + 1 + 2 + 2
+    assert read(twice.encode()).people[0].same_as == "wanda"
