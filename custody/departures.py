@@ -24,8 +24,11 @@ WATCH: Final = frozenset(
 """Who is told what a colleague left behind. At a centre that is day work: the nurse at night is not asked."""
 
 
-async def left_behind(connection: AsyncConnection, actor: Actor, today: date) -> list[RowMapping]:
-    """Packages that are with somebody who left: of the own organisation, or of the own centre's kits.
+async def left_behind(
+    connection: AsyncConnection, actor: Actor, today: date, kit: str | None = None
+) -> list[RowMapping]:
+    """Packages that are with somebody who left: of the own organisation, or of the own centre's kits; of all
+    kits, or of one.
 
     ``part`` says how: ``in_hands``, ``offered_by``, or ``offered_to``; ``person`` and ``organisation`` are
     who left what. A centre learns nothing of what goes on with justice. To be asked as the person who reads
@@ -42,6 +45,9 @@ async def left_behind(connection: AsyncConnection, actor: Actor, today: date) ->
     )
     holds = and_(p.holder_person.is_not(None), _gone(p.holder_person, p.holder_organisation, today))
     awaited = and_(p.receiver_person.is_not(None), _gone(p.receiver_person, p.receiver_organisation, today))
+
+    if kit is not None:
+        ours = and_(p.kit == kit, ours)
 
     def rows(part: str, person: Any, organisation: Any, *conditions: ColumnElement[bool]) -> Any:
         return (

@@ -11,6 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from custody import reading
+from custody.departures import WATCH, left_behind
+from custody.directory import day_of
 from custody.event import Event, decode
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
@@ -33,11 +35,6 @@ _EVENTS: Final = text(
 )
 _PROPOSED: Final = text(
     "SELECT EXISTS (SELECT FROM custody.proposal WHERE kit = :kit AND signed_at IS NULL AND until > :at)"
-)
-_DEPARTED: Final = text(
-    "SELECT EXISTS (SELECT FROM unnest(CAST(:people AS text[])) p WHERE NOT EXISTS ("
-    " SELECT FROM custody.appointment a WHERE a.person = p"
-    " AND (a.until IS NULL OR a.until >= CAST(:at AS timestamptz)::date)))"
 )
 
 
@@ -65,23 +62,11 @@ async def _waits(connection: AsyncConnection, kit: Kit, actor: Actor, at: dateti
     rows = await connection.execute(_EVENTS, {"subjects": subjects, "since": at - ACTED_WITHIN})
     if acted_on([decode(bytes(row[0])) for row in rows], actor, at):
         return True
+    if actor.function in WATCH and await left_behind(connection, actor, day_of(at), kit.number):
+        return True
     if actor.function not in STAFF or Relation.OF_CENTRE not in relations(actor, kit):
         return False
     if await connection.scalar(_PROPOSED, {"kit": kit.number, "at": at}):
         return True
     open_ = await reading.open_requests(connection, kit.centre)
-    if any(request["naming"].get("kit") == kit.number for request in open_):
-        return True
-    return await _left(connection, kit, at)
-
-
-async def _left(connection: AsyncConnection, kit: Kit, at: datetime) -> bool:
-    """Whether a package is still with somebody of the centre who holds no function any more."""
-    people = {
-        package.holder.person
-        for package in kit.open_packages
-        if package.holder is not None
-        and package.holder.organisation == kit.centre
-        and package.holder.person is not None
-    }
-    return bool(await connection.scalar(_DEPARTED, {"people": sorted(people), "at": at}))
+    return any(request["naming"].get("kit") == kit.number for request in open_)
