@@ -514,6 +514,12 @@ OTHER_STEPS: Final[Mapping[str, Step]] = {
     "duty.reviewed": _other(
         Trail.ORGANISATION, "a coordinator looked into why the duty credential was opened", "cites"
     ),
+    "master_key.replaced": _other(
+        Trail.ORGANISATION,
+        "a new master key wraps the data keys of a centre's kits",
+        "reason how",
+        writers=CLOCK,
+    ),
     "person.registered": _other(Trail.PERSON, "a person becomes known", "register", writers=CLOCK),
     "person.appointed": _other(Trail.PERSON, "a person takes up a function", "register", writers=CLOCK),
     "person.left": _other(Trail.PERSON, "a person's function ends", "register", writers=CLOCK),

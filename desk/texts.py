@@ -231,6 +231,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "request.received": _("Request received"),
     "request.answered": _("Request answered"),
     "log.opened": _("Log opened"),
+    "master_key.replaced": _("A new master key for the private parts"),
     "log.keys_changed": _("Other keys sign the log"),
     "log.recovered": _("Log recovered after a restore"),
     "access.recorded": _("Reading recorded"),
