@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from custody.event import FIELDS, Event, Fact, Head, place_in_trail
 from custody.kit import Kit, from_document, to_document
+from custody.ledger import salt_part
 from custody.people import CLOCK, Actor
 from custody.trail import after
 from tests.conftest import Database
@@ -61,7 +62,10 @@ class ByHand:
 
     def event(self, fact: Fact, **change: Any) -> Event:
         """The fact after its trail's head; ``change`` puts values of the event differently."""
-        event = place_in_trail(fact, self.head(fact.subject), self.now(), secrets.token_bytes(16))
+        part = salt_part(fact)
+        salt = secrets.token_bytes(16)
+        private = None if part is None else part.digest(salt.hex())
+        event = place_in_trail(fact, self.head(fact.subject), self.now(), salt, private)
         if not change:
             return event
         told = {k: v for k, v in {**event.values, **change}.items() if v != "absent"}
