@@ -11,10 +11,11 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from custody import access, reading
 from custody import commands as c
-from custody import reading
 from custody.ledger import reading as seen_by
 from custody.protocol import Trail
+from custody.purpose import TASK
 from custody.refusal import Refused
 from desk.api.answers import (
     RECEIVED,
@@ -179,6 +180,7 @@ def _request(row: Any) -> RequestAnswer:
     openapi_extra=describes(answers={200: Proposals}),
 )
 async def proposals(request: Request, who: Annotated[Signed, Depends(acting("proposal.sign"))]) -> Response:
+    await access.record(service(request).engine, who.actor, read="proposals", kit=None, purpose=TASK)
     async with seen_by(service(request).engine, who.actor) as connection:
         rows = await reading.proposals(connection, await reading.now(connection))
     return answer(Proposals(proposals=tuple(_proposal(row) for row in rows)))

@@ -67,7 +67,7 @@ async def _page(request: Request, who: Signed, problem: Problem | None = None) -
         following=found.after,
         lines=[line(x) for x in found.looked],
         glass=[line(x) for x in glass],
-        waiting=sum(x.stands_out for x in window),
+        unreviewed=sum(x.stands_out for x in window),
         people=sorted(names.items(), key=lambda each: str(each[1])),
         picture=drawing(window, today, _words(request), language(request)),
         me=who.actor.person,
