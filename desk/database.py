@@ -66,6 +66,22 @@ ALTER EVENT TRIGGER custody_only_migrations ENABLE ALWAYS;
 """
 
 
+_SILENT: Final[Mapping[str, str]] = {
+    # The sentence of an error may repeat a row or what somebody typed, and so may the statement. Whoever sent
+    # it is told, and writes down the SQLSTATE; the server's log keeps what concerns the server.
+    "log_min_messages": "log",
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    "log_min_duration_sample": "-1",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_lock_waits": "off",
+}
+"""What the server writes about our roles' statements, however it is set up otherwise: nothing."""
+
+
 def prepare(superuser: str, passwords: Mapping[str, str], database: str = DATABASE) -> None:
     """Make roles, database, schemas, default rights and the guard. Idempotent.
 
@@ -123,6 +139,10 @@ def _make_roles(server: psycopg.Connection, passwords: Mapping[str, str]) -> Non
         login = sql.SQL("NOLOGIN" if role == OWNER else "LOGIN")
         server.execute(sql.SQL("ALTER ROLE {} {} {}").format(name, login, plain))
         server.execute(sql.SQL("ALTER ROLE {} SET search_path = pg_catalog, pg_temp").format(name))
+        for setting, value in _SILENT.items():
+            server.execute(
+                sql.SQL("ALTER ROLE {} SET {} = {}").format(name, sql.Identifier(setting), sql.Literal(value))
+            )
         if role in passwords:
             # Hashed here, so that the password itself never reaches the server's log.
             hashed = server.pgconn.encrypt_password(
