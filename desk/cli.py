@@ -71,6 +71,9 @@ def parser() -> argparse.ArgumentParser:
     verified.add_argument(
         "--roots", type=Path, metavar="FILE", help="root certificates of the time stamps (PEM)"
     )
+    verified.add_argument(
+        "--disclosure", type=Path, metavar="FILE", help="what was told of the private part, beside its bundle"
+    )
     recovered = add("recover", recover, "Go on after the database was taken back to an earlier time.")
     recovered.add_argument("--reason", required=True, help="why, in a few words; it stays on record")
     duty = commands.add_parser("duty", help="The sealed duty credential of a centre.")
@@ -86,6 +89,8 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="FILE", help="where the sheet is written (PDF)"
     )
     made.add_argument("--language", default="en", help="of the sheet (default en)")
+    masters = commands.add_parser("masters", help="The centres' master keys, for the private parts.")
+    _masters_commands(masters.add_subparsers(dest="masters_command", required=True, metavar="COMMAND"), add)
     log = commands.add_parser("log", help="Look after the logs.")
     _log_commands(log.add_subparsers(dest="log_command", required=True, metavar="COMMAND"), add)
     return top
@@ -107,6 +112,20 @@ def _log_commands(under: Any, add: Callable[..., argparse.ArgumentParser]) -> No
     rotated.add_argument(
         "--finish", action="store_true", help="end the overlap: sign with the new keys alone"
     )
+
+
+def _masters_commands(under: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
+    add("list", list_masters, "Each master key: what kind, and how many kits it wraps.", under)
+    made = add("make", make_master, "Lay a centre's next master key; it wraps nothing yet.", under)
+    rotated = add("rotate", rotate_master, "Wrap a centre's data keys with its next master key.", under)
+    for each in (made, rotated):
+        each.add_argument("centre", metavar="CENTRE", help="the centre's identifier in the register")
+    made.add_argument(
+        "--source",
+        metavar="LINE",
+        help="'ENVIRONMENT NAME' or 'COMMAND program argument…' instead of a new random key",
+    )
+    rotated.add_argument("--reason", required=True, help="why, in a few words; it stays on record")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -212,6 +231,24 @@ def make_duty(chosen: argparse.Namespace) -> None:
     print(f"{chosen.out} has the sheet. Print it, seal it in an envelope, and delete the file.")
 
 
+def list_masters(chosen: argparse.Namespace) -> int:
+    """Which master keys there are."""
+    with _ready(existing=True) as read:
+        return int(importlib.import_module("desk.rewrapping").show(read))
+
+
+def make_master(chosen: argparse.Namespace) -> int:
+    """A centre's next master key, laid to be copied."""
+    with _ready(existing=True) as read:
+        return int(importlib.import_module("desk.rewrapping").make(read, chosen.centre, chosen.source))
+
+
+def rotate_master(chosen: argparse.Namespace) -> int:
+    """Every data key of a centre under its next master key."""
+    with _ready(existing=True) as read:
+        return int(importlib.import_module("desk.rewrapping").rotate(read, chosen.centre, chosen.reason))
+
+
 def export_log(chosen: argparse.Namespace) -> int:
     """The published part of both logs, as files."""
     with _ready(existing=True) as read:
@@ -241,7 +278,9 @@ def recover(chosen: argparse.Namespace) -> int:
 def verify(chosen: argparse.Namespace) -> int:
     """Whatever the outcome, `desk.verify` prints it; what it returns is the exit code."""
     run = importlib.import_module("desk.verify").verify
-    return int(run(chosen.what, chosen.key, policy=chosen.policy, roots=chosen.roots))
+    return int(
+        run(chosen.what, chosen.key, policy=chosen.policy, roots=chosen.roots, disclosure=chosen.disclosure)
+    )
 
 
 @contextlib.contextmanager

@@ -1,15 +1,19 @@
-"""`custody verify WHAT --key KEY --policy FILE --roots FILE`: numbered checks, said in plain words.
+"""`custody verify WHAT [--key KEY --policy FILE --roots FILE --disclosure FILE]`: numbered checks, in words.
 
 WHAT is a bundle (`custody.examination`) or the folder of an exported log (`audit.static`). Offline: no
 service, no database, no network, no settings. Exit codes: 0 the checkpoint is signed by the key that was
 given and no check that was made fails; 1 otherwise (also when no key was given), or it is no bundle; 2 a file
 or the key cannot be used at all.
 
+A disclosure (`custody.disclosure`) is checked beside a bundle: each value it tells must belong to an event of
+that bundle. Where one does not, the exit code is 1 and no value is printed.
+
 What is said may come out of a file that somebody wrote to deceive. It is printed as text, never as something
 that steers a terminal or turns the direction of reading.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -22,6 +26,9 @@ from audit.text import Malformed
 from audit.verify import Verdict, VerificationError
 from custody import bundle
 from custody.bundle import MOST_TOTAL, BundleRefused, fingerprint
+from custody.disclosure import MOST_DOCUMENT, DisclosureRefused
+from custody.disclosure import check as check_disclosure
+from custody.event import EventRefused, decode
 from custody.examination import check
 from desk.progress import bar
 
@@ -35,27 +42,45 @@ _ROOTS_UNUSED = (
 _WHAT = {"custody": "Custody trail", "choices": "Choices trail, handed out on an order,"}
 
 
-def verify(what: Path, key: str | None, *, policy: Path | None = None, roots: Path | None = None) -> int:
+def verify(
+    what: Path,
+    key: str | None,
+    *,
+    policy: Path | None = None,
+    roots: Path | None = None,
+    disclosure: Path | None = None,
+) -> int:
     """Check the bundle or folder `what` with `key`, public keys (vkeys) or a file of them, with a file of the
-    witnesses that are wanted and one of root certificates (PEM); print; the exit code."""
+    witnesses that are wanted, one of root certificates (PEM) and one of what was disclosed; print; the exit
+    code."""
     try:
         vkeys = None if key is None else _key(key)
         wanted = None if policy is None else Policy.read(content(policy, MAX_POLICY_BYTES))
         trusted = None if roots is None else _roots(roots)
+        told = None if disclosure is None else content(disclosure, MOST_DOCUMENT)
         if what.is_dir():
+            if told is not None:
+                raise Malformed("a disclosure is checked beside the bundle of its kit, not beside a log")
             return _folder(what, vkeys, wanted, stamps=trusted is not None)
-        return _bundle(what, content(what, MOST_TOTAL), vkeys, wanted, trusted)
+        return _bundle(what, content(what, MOST_TOTAL), vkeys, wanted, trusted, told)
     except OSError as wrong:
-        told = f"{wrong.filename}: {wrong.strerror}"
+        why = f"{wrong.filename}: {wrong.strerror}"
     except Malformed as wrong:
-        told = str(wrong)
+        why = str(wrong)
     except VerificationError as wrong:
-        told = f"the key cannot be used: {wrong}"
-    _say(f"custody: {told}.", to=sys.stderr)
+        why = f"the key cannot be used: {wrong}"
+    _say(f"custody: {why}.", to=sys.stderr)
     return 2
 
 
-def _bundle(what: Path, data: bytes, vkeys: str | None, policy: Policy | None, roots: bytes | None) -> int:
+def _bundle(
+    what: Path,
+    data: bytes,
+    vkeys: str | None,
+    policy: Policy | None,
+    roots: bytes | None,
+    disclosure: bytes | None,
+) -> int:
     try:
         read = bundle.read(data)
     except BundleRefused as refused:
@@ -67,7 +92,26 @@ def _bundle(what: Path, data: bytes, vkeys: str | None, policy: Policy | None, r
         "",
         *told_of(verdict, vkeys),
     )
-    return 0 if verdict.holds else 1
+    disclosed = disclosure is None or _disclosed(read.events, disclosure, verdict)
+    return 0 if verdict.holds and disclosed else 1
+
+
+def _disclosed(events: Sequence[bytes], document: bytes, verdict: Verdict) -> bool:
+    """Say which values belong to which event; whether all of them do."""
+    if not verdict.agrees:
+        _say("", "The disclosure was not looked at, since the bundle does not hold.")
+        return False
+    try:
+        told = check_disclosure(document, [decode(data) for data in events])
+    except (DisclosureRefused, EventRefused) as refused:
+        _say("", f"The disclosure DOES NOT HOLD: {refused}.")
+        return False
+    _say("", "The disclosure holds: these values, and no others, belong to these events.")
+    for each in told:
+        _say(f"- event {each.event.number} ({each.event.type}): {each.name}: {each.value}")
+    if not verdict.holds:
+        _say("They are as genuine as the bundle, which was not shown to be.")
+    return True
 
 
 def _folder(what: Path, vkeys: str | None, policy: Policy | None, *, stamps: bool) -> int:
