@@ -301,8 +301,8 @@ async def _tables(connection: AsyncConnection) -> list[Table]:
     columns = await connection.execute(
         text(
             "SELECT table_schema || '.' || table_name, column_name, data_type, is_nullable = 'YES'"
-            " FROM information_schema.columns WHERE table_schema = ANY (:schemas)"
-            " ORDER BY 1, ordinal_position"
+            " FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)"
+            " WHERE table_schema = ANY (:schemas) AND table_type = 'BASE TABLE' ORDER BY 1, ordinal_position"
         ),
         {"schemas": list(SCHEMAS)},
     )

@@ -31,6 +31,7 @@ from custody.commands import (
     PlaceHold,
     PrintLabels,
     ReserveNumbers,
+    Restrict,
     Store,
 )
 from custody.decision import Decided
@@ -43,6 +44,7 @@ from custody.people import CLOCK
 from custody.prosecution import answer, declare, link
 from custody.recheck import Outside
 from custody.registering import reserve
+from custody.restriction import restrict
 from desk.keys import origin_of
 from desk.succession import open_log
 from retention.keeping import place_hold, register
@@ -231,7 +233,7 @@ async def _to_justice(story: Story, kit: str) -> None:
 
 async def _at_the_centre(story: Story) -> str:
     """Numbers are set aside and one is used; of its labels one is printed again, which voids the first. One
-    request is answered, one waits."""
+    request is answered, one waits. Two people alone read the kit from then on."""
     numbers = [new_number() for _ in range(3)]
     two = ReserveNumbers(count=3)
     centre = (f"organisation:{CENTRE}",)
@@ -250,6 +252,12 @@ async def _at_the_centre(story: Story) -> str:
     no = AnswerRequest(request="f1" * 16, how="no_match")
     subject = (f"request:{'f1' * 16}",)
     await story.do(NURSE, [], lambda seen: answer(no, None, NURSE, NURSE_2), others=subject)
+    known = Restrict(kit=numbers[0], readers=("coraline", "nora"))
+    await story.do(
+        NURSE,
+        [numbers[0]],
+        lambda seen: restrict(seen.kit(numbers[0]), known, NURSE, story.directory),
+    )
     return numbers[0]
 
 
