@@ -194,7 +194,7 @@ async def _own(request: Request, who: Signed, kit: Kit, problem: Problem | None 
         who=who,
         status=problem.status if problem else 200,
         problem=problem,
-        says=_says(request, kit),
+        standing=_says(request, kit),
         more=_more(request, kit),
         wishes=[w for w in WISHES if _open(w.action, kit, who)],
         recorded=await _recorded(request, who),
