@@ -393,7 +393,9 @@ async def bring_up_to(ledger: Ledger, file: File, digest: bytes, *, check: bool 
     def decide(seen: Seen) -> Decided:
         for subject, head in before.heads.items():
             if subject in seen.heads and seen.heads[subject].number != head.number:
-                raise Refused("The register was changed at the same time.")
+                raise FileRefused(
+                    "Nothing was written: the register was changed at the same time. Run it again."
+                )
         return Decided(facts=tuple(change.fact for change in made))
 
     others = tuple(dict.fromkeys(change.fact.subject for change in made))

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custody.event import Fact
+from custody.ledger import Ledger
 from custody.people import AT, Function
 from custody.registers import Registers
 from desk.cli import main
-from desk.people import Standing, changes, register
+from desk.people import Standing, bring_up_to, changes, register
 from desk.people_file import FileRefused, read
 from desk.session import find_session, open_session
 from desk.settings import CannotStart
@@ -28,6 +29,7 @@ from tests.custody.story import (
     LAB,
     NURSE,
     NURSE_2,
+    PlainMasters,
     engine,
 )
 from tests.desk.conftest import Desk, moment, refs, settings_for
@@ -488,3 +490,25 @@ def test_at_a_laboratory_the_colleagues_are_told_and_the_centre_sees_it_too(
     order = {"packages": refs(kit, 1), "reason": "found in the drawer"}
     assert desk.at(COORDINATOR).post("packages/take-over", order).status_code in (403, 409)
     assert arno.post("packages/take-over", order).status_code == 201
+
+
+def test_two_files_at_the_same_time_do_not_both_win(database: Database) -> None:
+    async def within() -> list[object]:
+        clerks = [engine(database.url("clerk")) for _ in range(2)]
+        try:
+            files = [read(bytes_of(whole(somebody(name=name)))) for name in ("Wanda Wolk", "Willem Wolk")]
+            return await asyncio.gather(
+                *(
+                    bring_up_to(Ledger(clerk, PlainMasters()), file, bytes(32))
+                    for clerk, file in zip(clerks, files, strict=True)
+                ),
+                return_exceptions=True,
+            )
+        finally:
+            for clerk in clerks:
+                await clerk.dispose()
+
+    done = asyncio.run(within())
+    assert sum(isinstance(each, FileRefused) for each in done) == 1
+    assert rows(database, "SELECT count(*) FROM custody.person") == [(1,)]
+    assert rows(database, "SELECT count(*) FROM custody.event WHERE type = 'person.appointed'") == [(1,)]
