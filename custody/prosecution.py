@@ -26,7 +26,7 @@ from custody.handling import fact, needs_second
 from custody.handover import cancel_offers
 from custody.kit import Kit, Policy, Term
 from custody.people import Actor, OrganisationKind
-from custody.permission import permit
+from custody.permission import Relation, permit, relations
 from custody.protocol import Legal
 from custody.refusal import NotSeen, Refused
 from custody.registering import entered, policy_fields, term_fields
@@ -155,7 +155,7 @@ def answer(order: AnswerRequest, kit: Kit | None, actor: Actor, second: Actor | 
         raise Refused("Name the kit that matches, or say that none does.", field="kit")
     if kit is not None:
         permit("kit.read", actor, kit)
-        if kit.centre != actor.organisation:
+        if Relation.OF_CENTRE not in relations(actor, kit):  # who only has a package of it, and is kept out
             raise NotSeen
         if kit.legal is Legal.UNREPORTED and kit.order is None:
             raise Refused(
