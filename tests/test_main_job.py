@@ -274,7 +274,7 @@ def wait_until(desk: Desk, kit: str, retention: str) -> None:
     """The scheduled check has moved the kit on."""
     until = time.monotonic() + SIGNED
     while time.monotonic() < until:
-        now = desk.get(f"kits/{kit}", purpose="task").json()["retention"]
+        now = desk.get(f"kits/{kit}", purpose="review").json()["retention"]
         if now == retention:
             return
         time.sleep(0.3)

@@ -109,9 +109,17 @@ def test_a_kit_goes_from_the_bench_to_the_court_without_a_script(
 
     wait_until_signed(officer)
 
-    # the magistrate reads the trail and takes it along
+    # the centre sees since when it is with justice, and no more
+    assert coordinator.go(f"/kits/{kit}?for=review") == 200
+    assert coordinator.sees("with justice since")
+    assert coordinator.sees("No package is at the centre.")
+    assert not coordinator.sees("Custody trail")
+
+    # the magistrate says why, reads the trail and takes it along
     magistrate = pages.at(MAGISTRATE, size=WIDE)
     magistrate.press("Look at the kit")
+    magistrate.check(purpose="court")
+    magistrate.press("Open the kit")
     assert magistrate.sees("released to justice")
     assert magistrate.sees("Custody trail")
     assert not magistrate.sees("Choices trail")
