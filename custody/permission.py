@@ -56,6 +56,7 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "choices_trail.read": _CENTRE,
     "choices_trail.export": _who((F.COORDINATOR,), Rel.OF_CENTRE),
     "private.read": _CENTRE,
+    "private.disclose": _who((F.COORDINATOR,), Rel.OF_CENTRE),
     "own_kit.read": _who((F.VICTIM,), Rel.OWN),
     "worklist.read": _who((*_HANDS, F.MAGISTRATE), Rel.ANY),
     # Whoever watches the log grow sees when a centre works: not for police and justice.

@@ -25,7 +25,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
@@ -204,7 +204,12 @@ class Calendar:
             async with self.engine.connect() as connection:
                 slot = newest_slot(await reading.now(connection))
             if slot != self.last_slot:
-                await run_slot(Ledger(self.engine, FileMasters(self.settings.keys)), self.engine, slot)
+                await run_slot(
+                    Ledger(self.engine, FileMasters(self.settings.keys)),
+                    self.engine,
+                    slot,
+                    backups_kept=timedelta(days=self.settings.backup_days),
+                )
                 self.last_slot = slot
         except Exception as error:  # the next slot does the work; evidence does not wait for the calendar
             _say(f"the scheduled check did not come through ({type(error).__name__}); the next one will.")

@@ -56,6 +56,7 @@ RECENT_FOR: Final[Mapping[str, frozenset[Function] | None]] = {
     "custody_trail.export": None,
     "choices_trail.export": None,
     "choices.disclose": None,
+    "private.disclose": None,
 }
 """What asks for a recent sign-in, and of whom (None: of everybody): disposal, release, export."""
 ON_DUTY: Final = frozenset({"handover.record_acceptance"})

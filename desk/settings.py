@@ -63,6 +63,8 @@ class Settings:
     """PEM file of the certificates at which the stamps' chains must end."""
     proxies: tuple[str, ...] = ()
     """Addresses and networks of the reverse proxies whose X-Forwarded-For and -Proto are believed."""
+    backup_days: int = 90
+    """The oldest backup of the database is destroyed after so many days at the latest."""
 
 
 KNOWN: Final[Mapping[str, str]] = {
@@ -81,6 +83,7 @@ KNOWN: Final[Mapping[str, str]] = {
     "CUSTODY_SLOT_MINUTES": "how often the public log is published (default 1440: daily)",
     "CUSTODY_WITNESSES": "policy file (C2SP tlog-policy) of the witnesses",
     "CUSTODY_WITNESS_ALARM_HOURS": "alarm after so long without a quorum (default 48)",
+    "CUSTODY_BACKUP_DAYS": "after how many days the oldest backup is destroyed (default 90)",
     "CUSTODY_STAMP_URL": "authority of time stamps (RFC 3161)",
     "CUSTODY_STAMP_ROOTS": "PEM file of the authority's root certificates",
     "CUSTODY_PROXIES": "reverse proxies whose X-Forwarded-For is believed (default: none)",
@@ -122,6 +125,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         slot_minutes=_number(given, "CUSTODY_SLOT_MINUTES", default=1440, least=1, most=1440),
         witnesses=_file(given, "CUSTODY_WITNESSES"),
         witness_alarm_hours=_number(given, "CUSTODY_WITNESS_ALARM_HOURS", default=48, least=1, most=9999),
+        backup_days=_number(given, "CUSTODY_BACKUP_DAYS", default=90, least=1, most=3650),
         stamp_url=_stamp_url(given),
         stamp_roots=_file(given, "CUSTODY_STAMP_ROOTS"),
         proxies=_proxies(given.get("CUSTODY_PROXIES", "")),
@@ -147,6 +151,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "CUSTODY_WITNESSES": settings.witnesses,
         "CUSTODY_WITNESS_ALARM_HOURS": settings.witness_alarm_hours,
         "CUSTODY_STAMP_URL": settings.stamp_url,
+        "CUSTODY_BACKUP_DAYS": settings.backup_days,
         "CUSTODY_STAMP_ROOTS": settings.stamp_roots,
         "CUSTODY_PROXIES": ",".join(settings.proxies) or None,
     }

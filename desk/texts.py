@@ -502,6 +502,8 @@ READ_WHAT: Final[Mapping[str, str]] = {
     "choices_trail_read": _("the choices trail"),
     "choices_trail_export": _("the choices trail, as a file"),
     "private_read": _("the private part"),
+    "private_disclose": _("the private part, for a judge's order"),
+    "private_disclosed": _("fields of the private part, handed over on a judge's order"),
     "labels_print": _("the labels"),
     "scan": _("a label, scanned"),
     "scan_of_no_label_in_use": _("a label that is not in use, scanned"),

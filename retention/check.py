@@ -49,7 +49,8 @@ EVERY: Final = timedelta(minutes=5)
 ABANDONED: Final = timedelta(minutes=10)
 SET_ASIDE: Final = timedelta(hours=1)
 BACKUPS_KEPT: Final = timedelta(days=90)
-"""How long a copy of a destroyed key may live on in a backup, where the installation says nothing else."""
+"""How long a copy of a destroyed key may live on in a backup. The installation says it (CUSTODY_BACKUP_DAYS),
+and destroys older backups; this is its default."""
 
 EARLIEST_ZONE: Final = timedelta(hours=14)  # no local day begins more than this before the same day in UTC
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
