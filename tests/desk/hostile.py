@@ -177,6 +177,14 @@ def rsa_public_pem() -> bytes:
     )
 
 
+def ec_public_der() -> bytes:
+    return (
+        ec_key("good")
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+
+
 def unsigned(algorithm: Any, tail: str = "") -> str:
     return f"{b64(json.dumps(header(alg=algorithm)).encode())}.{b64(json.dumps(claims()).encode())}.{tail}"
 
@@ -269,6 +277,20 @@ HOSTILE: dict[str, tuple[Why, Callable[[], str]]] = {
     "the public key in DER as a secret, under the name of another algorithm": (
         Why.SIGNATURE,
         lambda: with_secret(header(alg="RS256", kid="rsa-1"), claims(), rsa_public_der()),
+    ),
+    "the EC public key in DER as a secret": (
+        Why.ALGORITHM,
+        lambda: with_secret(header(alg="HS256"), claims(), ec_public_der()),
+    ),
+    "the EC public key in DER as a secret, under the name of another algorithm": (
+        Why.SIGNATURE,
+        lambda: with_secret(header(), claims(), ec_public_der()),
+    ),
+    "the public key as it stands in the key set as a secret": (
+        Why.ALGORITHM,
+        lambda: with_secret(
+            header(alg="HS256", kid="rsa-1"), claims(), json.dumps(key_set()["keys"][0]).encode()
+        ),
     ),
     "an empty secret": (Why.ALGORITHM, lambda: with_secret(header(alg="HS256"), claims(), b"")),
     "an algorithm with a longer digest": (Why.ALGORITHM, lambda: rs(header(alg="RS512", kid="rsa-1"))),
