@@ -1,4 +1,4 @@
-"""A restricted kit names its readers: for the rest of its centre it does not exist, but in their own hands."""
+"""A restricted kit names its readers: for the rest of its centre it does not exist, but in the own hands."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
