@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -217,10 +218,8 @@ def test_a_program_that_fails_hangs_or_prints_rubbish_is_named_and_nothing_it_go
     monkeypatch.setattr("audit.keybox._ANSWER_WITHIN", 0.5 if "60" in text else 60.0)
     lay(tmp_path, program(tmp_path, text))
     began = time.monotonic()
-    for call in (
-        lambda: FileMasters(tmp_path).wrap(CENTRE, KIT, KEY),
-        lambda: FileMasters(tmp_path).unwrap(CENTRE, KIT, MARK + (1).to_bytes(4, "big") + SECRET.encode()),
-    ):
+    masters, wrapped = FileMasters(tmp_path), MARK + (1).to_bytes(4, "big") + SECRET.encode()
+    for call in (partial(masters.wrap, CENTRE, KIT, KEY), partial(masters.unwrap, CENTRE, KIT, wrapped)):
         with pytest.raises(NotUnwrapped, match=re.escape(why)) as refused:
             call()
         assert SECRET not in str(refused.value)

@@ -28,6 +28,7 @@ DEFINERS = {
     "custody.propose",
     "custody.receipts",
     "custody.record_access",
+    "custody.rewrap",
 }
 FOR_THE_DESK = {
     *("custody.behind_glass", "custody.glass_open", "custody.my_readings", "custody.open_glasses"),
@@ -35,7 +36,9 @@ FOR_THE_DESK = {
 }
 EVERYBODYS = {"custody.clock", "custody.enter", "custody.human", "custody.mine"}
 MAY_RUN = {
-    "service": DEFINERS - {"custody.forget_proposals"} | EVERYBODYS | {"custody.known_document"},
+    "service": DEFINERS - {"custody.forget_proposals", "custody.rewrap"}
+    | EVERYBODYS
+    | {"custody.known_document"},
     "clerk": DEFINERS - FOR_THE_DESK | EVERYBODYS,
     "auditor": {"custody.clock"},
 }
