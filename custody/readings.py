@@ -12,8 +12,8 @@ from sqlalchemy import Boolean, ColumnElement, and_, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from custody import tables as t
-from custody.directory import CALENDAR
-from custody.event import decode
+from custody.directory import CALENDAR, day_of
+from custody.event import Event, decode
 from custody.review import Around, Reading, reading_of, reviewed_by, unusual
 
 PAGE: Final = 50
@@ -30,6 +30,19 @@ _ACTS: Final = text(
 _ENDED: Final = text(
     "SELECT number, document ->> 'released_at' AS released_at, document ->> 'disposed_at' AS disposed_at"
     " FROM custody.known_kit WHERE number = ANY (:kits) AND relation = 'of_its_centre'"
+)
+
+
+_OWN: Final = text("SELECT * FROM custody.my_readings(:kit, :since)")
+_EVENTS: Final = text(
+    "SELECT bytes FROM custody.event WHERE subject = ANY (:subjects) AND recorded_at >= :since"
+)
+_PROPOSED: Final = text(
+    "SELECT EXISTS (SELECT FROM custody.proposal WHERE kit = :kit AND signed_at IS NULL AND until > :at)"
+)
+_LEFT: Final = text(
+    "SELECT EXISTS (SELECT FROM unnest(CAST(:people AS text[])) p WHERE NOT EXISTS ("
+    " SELECT FROM custody.appointment a WHERE a.person = p AND (a.until IS NULL OR a.until >= :today)))"
 )
 
 
@@ -193,6 +206,32 @@ async def of_digest(connection: AsyncConnection, digest: str) -> Reading | None:
     """The reading with this record, if it is of a kit of the own centre."""
     found = await _records(connection, t.access.c.digest == bytes.fromhex(digest))
     return found[0] if found else None
+
+
+# --- what a purpose is checked against --------------------------------------------------------------------
+
+
+async def own(connection: AsyncConnection, kit: str, since: datetime) -> list[Event]:
+    """The asker's own access records of one kit since then."""
+    rows = await connection.execute(_OWN, {"kit": kit, "since": since})
+    return [decode(bytes(row[0])) for row in rows]
+
+
+async def events_since(connection: AsyncConnection, kit: str, since: datetime) -> list[Event]:
+    """What was recorded on both trails of a kit since then, as far as the asker sees it."""
+    subjects = [f"custody:{kit}", f"choices:{kit}"]
+    rows = await connection.execute(_EVENTS, {"subjects": subjects, "since": since})
+    return [decode(bytes(row[0])) for row in rows]
+
+
+async def is_proposed(connection: AsyncConnection, kit: str, at: datetime) -> bool:
+    """Whether a command on this kit waits for a second person."""
+    return bool(await connection.scalar(_PROPOSED, {"kit": kit, "at": at}))
+
+
+async def is_left(connection: AsyncConnection, people: Sequence[str], at: datetime) -> bool:
+    """Whether one of these people holds no function any more."""
+    return bool(await connection.scalar(_LEFT, {"people": list(people), "today": day_of(at)}))
 
 
 async def is_reviewed(connection: AsyncConnection, reading: Reading) -> bool:

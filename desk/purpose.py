@@ -5,15 +5,10 @@ ago. Who may not know of the kit never comes here, so no refusal of this file te
 """
 
 from datetime import datetime
-from typing import Final
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from custody import reading
-from custody.departures import WATCH, left_behind
-from custody.directory import day_of
-from custody.event import Event, decode
+from custody import reading, readings
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.people import STAFF, Actor
@@ -30,14 +25,6 @@ from custody.purpose import (
     task_with,
 )
 
-_OWN: Final = text("SELECT * FROM custody.my_readings(:kit, :since)")
-_EVENTS: Final = text(
-    "SELECT bytes FROM custody.event WHERE subject = ANY (:subjects) AND recorded_at >= :since"
-)
-_PROPOSED: Final = text(
-    "SELECT EXISTS (SELECT FROM custody.proposal WHERE kit = :kit AND signed_at IS NULL AND until > :at)"
-)
-
 
 async def true_purpose(engine: AsyncEngine, actor: Actor, kit: Kit, purpose: str) -> str:
     """The word that goes on record for this reading of a kit, as far as it may be known. Raises NoPurpose."""
@@ -49,27 +36,26 @@ async def true_purpose(engine: AsyncEngine, actor: Actor, kit: Kit, purpose: str
         at = await reading.now(connection)
         if purpose == TASK and task_with(kit, actor, at) is not None:
             return TASK
-        own = await _own(connection, kit.number, at)
+        own = await readings.own(connection, kit.number, at - GLASS_HOLDS)
         task = purpose == TASK and await _waits(connection, kit, actor, at)
     return purpose_of(actor, purpose, task=task, own=own, at=at)
 
 
-async def _own(connection: AsyncConnection, kit: str, at: datetime) -> tuple[Event, ...]:
-    rows = await connection.execute(_OWN, {"kit": kit, "since": at - GLASS_HOLDS})
-    return tuple(decode(bytes(row[0])) for row in rows)
-
-
 async def _waits(connection: AsyncConnection, kit: Kit, actor: Actor, at: datetime) -> bool:
     """Tasks that do not stand on the kit: own work of today, signatures, requests, what somebody left."""
-    subjects = [f"custody:{kit.number}", f"choices:{kit.number}"]
-    rows = await connection.execute(_EVENTS, {"subjects": subjects, "since": at - ACTED_WITHIN})
-    if acted_on([decode(bytes(row[0])) for row in rows], actor, at):
-        return True
-    if actor.function in WATCH and await left_behind(connection, actor, day_of(at), kit.number):
+    if acted_on(await readings.events_since(connection, kit.number, at - ACTED_WITHIN), actor, at):
         return True
     if actor.function not in STAFF or Relation.OF_CENTRE not in relations(actor, kit):
         return False
-    if await connection.scalar(_PROPOSED, {"kit": kit.number, "at": at}):
+    if await readings.is_proposed(connection, kit.number, at):
         return True
     open_ = await reading.open_requests(connection, kit.centre)
-    return any(request["naming"].get("kit") == kit.number for request in open_)
+    if any(request["naming"].get("kit") == kit.number for request in open_):
+        return True
+    return await readings.is_left(connection, _holders(kit), at)
+
+
+def _holders(kit: Kit) -> list[str]:
+    """The people of the centre who answer for its packages."""
+    holders = [package.holder for package in kit.open_packages if package.holder is not None]
+    return sorted({h.person for h in holders if h.organisation == kit.centre and h.person is not None})
