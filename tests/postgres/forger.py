@@ -293,6 +293,15 @@ async def forging(engine: AsyncEngine, outside: Outside) -> AsyncIterator[Forger
         )
         for name, constraint in constraints.all():
             await connection.execute(text(f"ALTER TABLE {name} DROP CONSTRAINT {constraint}"))
+        unique = await connection.execute(
+            text(
+                "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid = indrelid"
+                " WHERE indisunique AND c.relnamespace::regnamespace::text = ANY (:schemas)"
+            ),
+            {"schemas": list(SCHEMAS)},
+        )
+        for (name,) in unique.all():
+            await connection.execute(text(f"DROP INDEX {name}"))
         yield Forger(connection, outside, tables)
         await connection.rollback()
 
