@@ -23,7 +23,8 @@ from tests.custody.story import (
 )
 from tests.desk.conftest import Desk, Person, moment, refs
 from tests.desk.test_choices import sign_log
-from tests.desk.test_invisible import READINGS, orders, seen
+from tests.desk.test_invisible import READINGS
+from tests.desk.ways import orders, seen
 
 READERS = ["coraline", "nora"]
 
