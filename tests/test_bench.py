@@ -12,6 +12,7 @@ SMALL = {
     "append": ["--clients=1,2", "--seconds=0.05", "--rounds=1"],
     "latency": ["--rate=200", "--seconds=0.5"],
     "proof": ["--short=300", "--long=600", "--proofs=5"],
+    "invisible": ["--pairs=3", "--kits=2"],
     "verify": ["--leaves=700", "--events=20", "--rounds=1"],
 }
 
