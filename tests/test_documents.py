@@ -5,7 +5,8 @@ from datetime import date
 from pathlib import Path
 
 from audit.policy import Policy
-from desk.people import Standing, changes
+from custody.standing import Standing
+from desk.people import changes
 from desk.people_file import read
 
 DOCS = Path(__file__).parent.parent / "docs"

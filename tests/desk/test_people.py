@@ -16,8 +16,9 @@ from custody.event import Fact
 from custody.ledger import Ledger
 from custody.people import AT, Function
 from custody.registers import Registers
+from custody.standing import Standing
 from desk.cli import main
-from desk.people import Standing, bring_up_to, changes, register
+from desk.people import bring_up_to, changes, register
 from desk.people_file import FileRefused, read
 from desk.session import find_session, open_session
 from desk.settings import CannotStart
