@@ -401,8 +401,8 @@ def _in_json() -> Iterator[Way]:
         return who.ask("POST", f"/api/kits/{case.number}/glass", json={"reason": "readers_absent"})
 
     def disclosure(who: Asker, case: Case) -> httpx.Response:
-        order = {"fields": ["hospital_reference"], "digest": "ab" * 32, "dated": "2026-01-01"}
-        order |= {"order": "ab" * 32, "authority": "Invented court"}
+        order: dict[str, Any] = {"fields": ["hospital_reference"], "digest": "ab" * 32}
+        order |= {"dated": "2026-01-01", "authority": "Invented court"}
         return who.ask("POST", f"/api/kits/{case.number}/disclosures", json=order)
 
     action = "private.disclose"
