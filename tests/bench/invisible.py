@@ -29,6 +29,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import uuid4
 
+import psycopg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from custody import card
@@ -190,7 +191,7 @@ def register(where: Ground, worker: Worker, count: int) -> Kits:
     return Kits(unreported=kits, restricted=restricted, cards=cards)
 
 
-def cases(where: Ground, worker: Worker, kits: Kits) -> list[Case]:
+def cases(database: psycopg.Connection, worker: Worker, kits: Kits) -> list[Case]:
     """Everybody who could want to find out whether there is a kit, and how they would."""
 
     def asks(
@@ -225,13 +226,12 @@ def cases(where: Ground, worker: Worker, kits: Kits) -> list[Case]:
         asks("other centre's nurse, to accept a package", accept),
         asks("officer, a request that names a kit", request, status=202),
         asks("own centre, a kit restricted to others", api(NURSE_2, ""), kits.restricted),
-        _cards(where, worker, kits),
+        _cards(database, worker, kits),
     ]
 
 
-def _cards(where: Ground, worker: Worker, kits: Kits) -> Case:
+def _cards(database: psycopg.Connection, worker: Worker, kits: Kits) -> Case:
     """A card's code with a wrong second number, and a code that nobody has."""
-    counted = where.connect()
 
     def enter(code: str) -> Ask:
         form = urlencode({"code": code, "secret": f"{random.randrange(10**8):08}"})
@@ -244,7 +244,7 @@ def _cards(where: Ground, worker: Worker, kits: Kits) -> Case:
                 return card.written_code(code)
 
     def forget() -> None:
-        counted.execute("DELETE FROM desk.attempt")  # or the limit of attempts would be measured
+        database.execute("DELETE FROM desk.attempt")  # or the limit of attempts would be measured
 
     return Case(
         name="anybody, the code of a card",
@@ -304,8 +304,8 @@ def main() -> None:
     rows = []
     with ground() as where:
         asyncio.run(people(where))
-        with Worker(where).running() as worker:
-            for case in cases(where, worker, register(where, worker, asked.kits)):
+        with Worker(where).running() as worker, where.connect() as database:
+            for case in cases(database, worker, register(where, worker, asked.kits)):
                 if asked.only not in case.name:
                     continue
                 gc.disable()
