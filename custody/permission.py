@@ -141,12 +141,10 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "proposal.sign": _who(_STAFF, Rel.ANY),
 }
 
-# What the kit's centre no longer reads while the kit is with justice.
+# What the kit's centre no longer reads while the kit is with justice. What a judge ordered to hand out (the
+# bundle of the choices trail, a field of the private part) is no reading of the centre's own, and goes on.
 UNTIL_RELEASE: Final = frozenset(
-    {
-        *("custody_trail.read", "custody_trail.export", "private.read"),
-        *("choices_trail.read", "choices_trail.export"),
-    }
+    {"custody_trail.read", "custody_trail.export", "private.read", "choices_trail.read"}
 )
 
 

@@ -114,6 +114,8 @@ async def test_trails_private_part_and_files_are_refused_and_the_refusal_says_wh
             permit(action, COORDINATOR, kit)
     with pytest.raises(NotPermitted, match="Your function does not allow"):
         permit("custody_trail.export", NURSE, kit)
+    for ordered in ("choices.disclose", "choices_trail.export", "private.disclose"):
+        permit(ordered, COORDINATOR, kit)
     for reader in (OFFICER, MAGISTRATE):
         permit("custody_trail.read", reader, kit)
         assert len(as_known(reader, kit).packages) == 3
