@@ -24,10 +24,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from custody import tables as evidence
+from custody import wrapped
 from custody.decision import Decided
 from custody.event import FIELDS, EventRefused, Fact
 from custody.ledger import Command, Ledger
@@ -52,7 +52,6 @@ from desk.upkeep import as_clerk
 Say = Callable[[str], None]
 
 PROBE: Final = "7M4P9XQ3RT6C"  # a number for which a key is wrapped and thrown away
-_REWRAP: Final = text("SELECT custody.rewrap(:kit, :old, :new)")
 _LOCK: Final = text("SELECT pg_try_advisory_lock(hashtextextended('custody masters', 0))")
 
 
@@ -100,8 +99,8 @@ def show(settings: Settings) -> int:
 async def listed(engine: AsyncEngine, keys: Path) -> list[str]:
     """Each master key: centre, number, kind, how many data keys it wraps."""
     async with engine.connect() as connection:
-        rows = await connection.execute(select(evidence.data_key.c.centre, evidence.data_key.c.wrapped))
-        count = Counter((centre, number_of(bytes(wrapped))[0]) for centre, wrapped in rows)
+        found = await wrapped.data_keys(connection)
+    count = Counter((centre, number_of(data)[0]) for centre, _, data in found)
     masters, lines = FileMasters(keys, making=False), []
     there = {(each.centre, each.number): each for each in files(keys)}
     for centre, number in sorted(there.keys() | count.keys()):
@@ -161,9 +160,9 @@ async def replace_master(
         await _record(engine, masters, centre, new.number, {"reason": reason, "how": how})
         new = _activate(keys, new)
         while left := await _older(connection, centre, new.number):
-            for done, (kit, wrapped) in enumerate(left):
+            for done, (kit, old) in enumerate(left):
                 told(done, len(left))
-                await _rewrap(connection, masters, new, kit, wrapped)
+                await _rewrap(connection, masters, new, kit, old)
             told(len(left), len(left))
             _retire(keys, new)  # whoever was about to wrap with an older one is found by the next look
         _retire(keys, new)
@@ -191,9 +190,9 @@ async def _newest(connection: AsyncConnection, keys: Path, centre: str, say: Say
 def _try(masters: FileMasters, new: MasterFile) -> None:
     """Nothing is given to a key that does not open what it wrapped. Raises CannotStart."""
     probe = secrets.token_bytes(KEY_BYTES)
-    wrapped = masters.wrap_with(new, PROBE, probe)
+    tried = masters.wrap_with(new, PROBE, probe)
     try:
-        same = masters.unwrap(new.centre, PROBE, wrapped) == probe
+        same = masters.unwrap(new.centre, PROBE, tried) == probe
     except PrivateRefused:
         same = False
     if not same:
@@ -220,13 +219,9 @@ def _retire(keys: Path, new: MasterFile) -> None:
 
 async def _older(connection: AsyncConnection, centre: str, number: int) -> list[tuple[str, bytes]]:
     """The data keys of a centre that an older master key wraps."""
-    k = evidence.data_key.c
-    rows = (
-        await connection.execute(select(k.kit, k.wrapped).where(k.centre == centre).order_by(k.kit))
-    ).all()
+    found = await wrapped.data_keys(connection)
     await connection.commit()
-    found = [(str(kit), bytes(wrapped)) for kit, wrapped in rows]
-    return [(kit, wrapped) for kit, wrapped in found if number_of(wrapped)[0] < number]
+    return [(kit, data) for of, kit, data in found if of == centre and number_of(data)[0] < number]
 
 
 async def _rewrap(
@@ -235,15 +230,15 @@ async def _rewrap(
     """One data key. What replaces it has been opened before it is put there."""
     try:
         key = masters.unwrap(new.centre, kit, old)
-        wrapped = masters.wrap_with(new, kit, key)
-        if masters.unwrap(new.centre, kit, wrapped) != key:
+        anew = masters.wrap_with(new, kit, key)
+        if masters.unwrap(new.centre, kit, anew) != key:
             raise PrivateRefused
     except PrivateRefused:
         raise CannotStart(
             f"The data key of a kit of {new.centre} cannot be wrapped anew: it does not open with the master"
             " key that it names. It stays as it was, and so do older keys; custody log check names the kit."
         ) from None
-    await connection.execute(_REWRAP, {"kit": kit, "old": old, "new": wrapped})
+    await wrapped.rewrap(connection, kit, old, anew)
     await connection.commit()
 
 
@@ -258,9 +253,8 @@ async def _record(
 
 
 async def _refuse_unknown(engine: AsyncEngine, centre: str) -> None:
-    o = evidence.organisation.c
     async with engine.connect() as connection:
-        known = (await connection.scalars(select(o.id).where(o.kind == "centre").order_by(o.id))).all()
+        known = await wrapped.centres(connection)
     if centre not in known:
         raise CannotStart(
             f"There is no such centre. Those that are registered: {', '.join(known) or 'none'}."
