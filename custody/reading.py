@@ -244,6 +244,21 @@ async def asked_about(connection: AsyncConnection, ids: Sequence[str]) -> dict[s
     return {row.id: (row.naming["pv"], row.zone) for row in rows}
 
 
+async def requests_named(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, RowMapping]:
+    """These requests of the police, answered or not, as far as this person may know of them."""
+    q = t.request.c
+    rows = await connection.execute(select(q.id, q.zone, q.naming, q.received_at).where(q.id.in_(ids)))
+    return {row["id"]: row for row in rows.mappings()}
+
+
+async def names_of(connection: AsyncConnection, people: Sequence[str]) -> dict[str, str]:
+    """The names of these people, of those as well whose functions have ended."""
+    p = t.person.c
+    return {
+        row.id: row.name for row in await connection.execute(select(p.id, p.name).where(p.id.in_(people)))
+    }
+
+
 async def requests_of(connection: AsyncConnection, zone: str) -> list[RowMapping]:
     """What a police zone asked, and when. Never what was found."""
     q = t.request.c

@@ -27,6 +27,7 @@ from desk.api.answers import of_centre
 from desk.doors import BY_ACTION, Door
 from desk.edge import Signed
 from desk.pages import forms
+from desk.pages.options import Chosen, asked_in_words, by_storage
 from desk.pages.page import page, to, translated
 from desk.problems import Problem, problem_of
 from desk.service import Done, Given, Waiting
@@ -65,7 +66,7 @@ async def _form(
     request: Request,
     who: Signed,
     door: Door,
-    chosen: forms.Chosen,
+    chosen: Chosen,
     filled: Mapping[str, Any] | FormData,
     problem: Problem | None = None,
     warn: bool = False,
@@ -100,7 +101,7 @@ async def _form(
         seal_seen=door.action in forms.SEALS_SEEN,
         seal_unseen=door.action in forms.SEALS_UNSEEN,
         seal_asked=door.action in forms.SEALS_ASKED,
-        apart=forms.by_storage(chosen) if door.action == "package.store" else {},
+        apart=by_storage(chosen) if door.action == "package.store" else {},
         channel=await _channel(request, who, door, kit),
         asked=await _asked(request, who, door, filled),
         files=any(c.kind in ("digest", "paper") for c in controls),
@@ -232,10 +233,15 @@ async def _proposed(request: Request, proposal: str, who: Signed, problem: Probl
         proposer=names.get(waiting["person"], waiting["person"]),
         mine=waiting["person"] == who.actor.person,
         command=waiting["command"],
+        asked=await asked_in_words(request, who, _requests(waiting["command"])),
         observer=waiting["action"] == "disposal.carry_out",
         organisations={o.id: o.name for o in directory.organisations.values()},
         places={p.id: p.name for p in directory.places.values()},
     )
+
+
+def _requests(command: Mapping[str, Any]) -> list[str]:
+    return [command["request"]] if command.get("request") else []
 
 
 @router.post("/signatures/{proposal}")

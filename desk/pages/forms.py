@@ -9,7 +9,7 @@ import json
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from types import NoneType, UnionType
 from typing import Any, Final, Literal
@@ -19,26 +19,21 @@ from pydantic import TypeAdapter
 from starlette.datastructures import FormData, UploadFile
 
 from custody import commands as c
-from custody.directory import Directory
 from custody.items import TYPES
 from custody.kit import Kit, Package
 from custody.number import parse_kit_number
-from custody.people import STAFF, Actor, Function, OrganisationKind
+from custody.people import Function
 from custody.permission import as_known, permit
 from custody.protocol import Custody
 from custody.refusal import Refused
 from desk import edge, texts
 from desk.doors import Door
+from desk.pages.options import Chosen, Option, asked_in_words, listed
 from desk.pages.page import kit_written
 from desk.service import Given
 from retention.keeping import GROUNDS
 
 DIGESTS: Final = frozenset({"digest", "letter", "order"})
-KINDS_OF: Final = {
-    "office": (OrganisationKind.PROSECUTOR,),
-    "zone": (OrganisationKind.POLICE,),
-    "centre": (OrganisationKind.CENTRE,),
-}
 SEALS_NEW: Final = frozenset({"package.seal", "package.reseal"})
 # Where the seal is looked at, so that nothing may be ticked beforehand; and where it is out of sight.
 SEALS_SEEN: Final = frozenset(
@@ -52,14 +47,6 @@ FIRST_LINES: Final = 3
 PV: Final = re.compile(r"[A-Z]{2}\.[0-9A-Z]{2}\.[0-9A-Z]{2}\.[0-9]{6}\s*/\s*[0-9]{4}")
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    value: str
-    label: str
-    group: str = ""
-    translate: bool = False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     """One input of a form. ``kind`` says how it is drawn (``templates/parts/controls.html``)."""
@@ -71,27 +58,6 @@ class Control:
     options: tuple[Option, ...] = ()
     required: bool = True
     value: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """What a form is about: packages that were scanned, or a kit, and the directory around them."""
-
-    actor: Actor
-    directory: Directory
-    at: datetime
-    kits: Mapping[str, Kit] = field(default_factory=dict)
-    packages: tuple[tuple[Kit, Package], ...] = ()
-    query: Mapping[str, str] = field(default_factory=dict)
-    whole: Mapping[str, Kit] = field(default_factory=dict)  # never shown: only to go on counting
-
-    def counted(self, kit: Kit | None) -> Kit | None:
-        """The kit with all its packages, those that are not known here too: a new number follows the last."""
-        return kit and self.whole.get(kit.number, kit)
-
-    @property
-    def kit(self) -> Kit | None:
-        return next(iter(self.kits.values()), None)
 
 
 # --- which inputs ------------------------------------------------------------------------------------------
@@ -149,7 +115,7 @@ def _by_kind(door: Door, name: str, kind: Any, chosen: Chosen, made: Any) -> Con
     if kind in (date, datetime):
         value = _later(chosen.at) if name == "due_at" else ""
         return typing.cast(Control, made("day" if kind is date else "moment", value=value))
-    options = _listed(door, name, chosen)
+    options = listed(door.action, name, chosen)
     if options is not None:
         drawn = {"organisation": "to", "items": "checks", "parts": "checks", "not_found": "checks"}
         if name == "readers":
@@ -184,98 +150,6 @@ def _words(name: str, values: Sequence[str], chosen: Chosen, door: Door) -> list
     if door.action == "disposal.carry_out":
         return []
     return [Option(v, known.get(v, v), translate=True) for v in values]
-
-
-def _listed(door: Door, name: str, chosen: Chosen) -> list[Option] | None:
-    """Options that come from the directory or the kit; None where there are none to choose from."""
-    kit = chosen.kit
-    match name:
-        case "place":
-            return places(chosen)
-        case "organisation":
-            return receivers(chosen)
-        case "office" | "zone" | "centre":
-            kinds = KINDS_OF[name]
-            return [
-                Option(o.id, o.name)
-                for o in sorted(chosen.directory.organisations.values(), key=lambda o: o.name)
-                if o.kind in kinds
-            ]
-        case "readers":
-            return colleagues(chosen)
-        case "request":
-            return [Option(m.request, m.request[:12]) for m in kit.matches] if kit else []
-        case "hold":
-            grounds = texts.CHOICES["ground"]
-            holds = kit.holds.values() if kit else ()
-            return [Option(h.id, grounds.get(h.ground, h.ground), translate=True) for h in holds]
-        case "items":
-            return [Option(str(i.item), f"{i.item}", group=i.group) for i in _items(chosen)]
-        case "not_found":
-            return [Option(str(p.package), str(p.package)) for p in (kit.open_packages if kit else ())]
-        case "packages" if door.action == "package.join":
-            opened = [p for p in (kit.open_packages if kit else ()) if p.state is Custody.OPENED]
-            return [Option(str(p.package), str(p.package)) for p in opened]
-        case _:
-            return None
-
-
-def _items(chosen: Chosen) -> list[Any]:
-    kit = chosen.kit
-    if kit is None:
-        return []
-    left = {p.package for p in kit.open_packages}
-    return [i for i in kit.items.values() if i.package in left]
-
-
-def places(chosen: Chosen) -> list[Option]:
-    """Open places of the person's organisation, those that fit every package that was scanned."""
-    wanted = {package.storage for _, package in chosen.packages}
-    return [
-        Option(p.id, p.name)
-        for p in sorted(chosen.directory.places.values(), key=lambda p: p.name)
-        if p.organisation == chosen.actor.organisation
-        and (p.storage is None or not wanted or wanted == {p.storage})
-    ]
-
-
-def by_storage(chosen: Chosen) -> dict[str, str]:
-    """The scanned packages of each storage condition as the query of an address."""
-    found: dict[str, list[str]] = {}
-    for kit, package in chosen.packages:
-        found.setdefault(str(package.storage), []).append(f"p={kit.number}.{package.package}")
-    return {storage: "&".join(named) for storage, named in sorted(found.items())}
-
-
-def receivers(chosen: Chosen) -> list[Option]:
-    """Whom packages can be offered to: an organisation, or a person of it, grouped by organisation."""
-    found = []
-    hands = {"nurse", "custodian", "coordinator", "officer", "analyst", "registrar"}
-    for o in sorted(
-        chosen.directory.organisations.values(), key=lambda o: (o.id != chosen.actor.organisation, o.name)
-    ):
-        people = sorted(
-            {
-                (a.person, a.name, str(a.function))
-                for a in chosen.directory.appointments
-                if a.organisation == o.id and str(a.function) in hands and a.person != chosen.actor.person
-            },
-            key=lambda a: a[1],
-        )
-        if not people:
-            continue
-        found.append(Option(o.id, texts._("Anybody there"), group=o.name, translate=True))
-        found += [Option(f"{o.id}/{p}", name, group=o.name) for p, name, _ in people]
-    return found
-
-
-def colleagues(chosen: Chosen) -> list[Option]:
-    """The people of the kit's centre, each once, who can be named as its readers."""
-    centre = chosen.kit.centre if chosen.kit else chosen.actor.organisation
-    here = {
-        a.person: a for a in chosen.directory.appointments if a.organisation == centre and a.function in STAFF
-    }
-    return [Option(a.person, a.name) for a in sorted(here.values(), key=lambda a: (a.name, a.person))]
 
 
 def _later(at: datetime) -> str:
@@ -595,4 +469,5 @@ async def chosen_of(
         packages=tuple(found),
         query=dict(request.query_params),
         whole=whole,
+        asked=await asked_in_words(request, who, [m.request for kit in kits.values() for m in kit.matches]),
     )
