@@ -102,7 +102,7 @@ def test_the_service_sees_with_the_eyes_of_whom_it_names_and_of_nobody_without(
         with byhand.of().transaction():
             if actor is not None:
                 byhand.of().execute("SELECT custody.enter(%s)", [Jsonb(actor.context())])
-            return {number for (number,) in byhand.of().execute("SELECT number FROM custody.kit")}
+            return {number for (number,) in byhand.of().execute("SELECT number FROM custody.known_kit")}
 
     assert seen(None) == set()
     assert seen(OTHER_NURSE) == {evidence.of_other_centre}
