@@ -147,6 +147,8 @@ def _seal_unchecked(kit: Kit, actor: Actor, at: datetime) -> bool:
         and package.sealed_at is not None
         and not package.seal_checked
         and package.sealed_by != actor.person
+        and package.holder is not None
+        and package.holder.organisation == actor.organisation
         for package in kit.packages.values()
     )
 

@@ -110,6 +110,12 @@ async def trail(connection: AsyncConnection, kit: str, which: Trail, after: int 
     return [decode(bytes(row[0])) for row in rows]
 
 
+async def restricted_without_reader(connection: AsyncConnection) -> list[str]:
+    """For a coordinator: the restricted kits of the own centre of which no reader is left who could name
+    others. Their numbers, so that somebody breaks the glass and names readers; nothing else is known."""
+    return list(await connection.scalars(select(func.custody.without_reader())))
+
+
 async def page_of_kits(
     connection: AsyncConnection, after: str | None = None, limit: int = PAGE
 ) -> tuple[list[Kit], str | None]:
@@ -209,6 +215,14 @@ async def kits_ordered(connection: AsyncConnection, centre: str) -> list[Kit]:
         connection,
         centre,
         and_(t.known_kit.c.document.has_key("order"), t.known_kit.c.legal == Legal.UNREPORTED),
+    )
+
+
+async def kits_restricted(connection: AsyncConnection, centre: str) -> list[Kit]:
+    """Restricted kits that this person reads, or opened by breaking the glass."""
+    k = t.known_kit.c
+    return await _kits_of(
+        connection, centre, and_(k.document.has_key("readers"), k.relation == "of_its_centre")
     )
 
 

@@ -58,11 +58,32 @@ def _check_who(kit: Kit, readers: tuple[str, ...], actor: Actor) -> None:
         raise Refused("The readers are replaced by one of them, or by a coordinator who broke the glass.")
 
 
-def lift_restriction(kit: Kit, order: LiftRestriction, actor: Actor, second: Actor | None) -> Decided:
+def still_here(kit: Kit, directory: Directory) -> frozenset[str]:
+    """The readers who work at the kit's centre today."""
+    here = {a.person for a in directory.appointments if a.organisation == kit.centre and a.function in STAFF}
+    return frozenset(kit.readers) & here
+
+
+def lacks_reader(kit: Kit, directory: Directory) -> bool:
+    """Whether a restricted kit has one reader left or none, or no coordinator among them: somebody left."""
+    left = still_here(kit, directory)
+    coordinators = {
+        a.person
+        for a in directory.appointments
+        if a.organisation == kit.centre and a.function is Function.COORDINATOR
+    }
+    return bool(kit.readers) and (len(left) < FEWEST or not left & coordinators)
+
+
+def lift_restriction(
+    kit: Kit, order: LiftRestriction, actor: Actor, second: Actor | None, directory: Directory
+) -> Decided:
     """The whole centre reads the kit again. A coordinator and another reader sign. Raises Refused."""
     permit("restriction.lift", actor, kit)
     if not kit.readers:
         raise Refused("This kit is not restricted.")
+    if not still_here(kit, directory) - {actor.person}:
+        raise Refused("No other reader works here who could sign. Name another reader first.")
     needs_second(actor, second)
     signs = {} if second is None else {"with": [second.signs("second")]}
     return Decided(facts=(choice(kit, "restriction.lifted", actor, reason=order.reason, **signs),))

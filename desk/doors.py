@@ -429,7 +429,7 @@ DOORS: Final[tuple[Door, ...]] = (
         shape=c.LiftRestriction,
         two_people=True,
         says="Lift the restriction",
-        decide=lambda x, o, s: restriction.lift_restriction(s.kit(o.kit), o, x.actor, x.second),
+        decide=lambda x, o, s: restriction.lift_restriction(s.kit(o.kit), o, x.actor, x.second, x.directory),
     ),
     Door(
         path="releases/openings",

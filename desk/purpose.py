@@ -24,6 +24,7 @@ from custody.purpose import (
     stated,
     task_with,
 )
+from custody.restriction import lacks_reader
 
 
 async def true_purpose(engine: AsyncEngine, actor: Actor, kit: Kit, purpose: str) -> str:
@@ -48,6 +49,8 @@ async def _waits(connection: AsyncConnection, kit: Kit, actor: Actor, at: dateti
     if actor.function not in STAFF or Relation.OF_CENTRE not in relations(actor, kit):
         return False
     if await readings.is_proposed(connection, kit.number, at):
+        return True
+    if kit.readers and lacks_reader(kit, await reading.directory(connection)):
         return True
     open_ = await reading.open_requests(connection, kit.centre)
     if any(request["naming"].get("kit") == kit.number for request in open_):

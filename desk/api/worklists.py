@@ -14,6 +14,7 @@ from custody.number import KitNumber, written
 from custody.people import STAFF, Actor
 from custody.permission import as_known
 from custody.protocol import Custody, Legal, Retention
+from custody.restriction import lacks_reader
 from desk.service import Service
 from retention.policy import Policy
 from retention.term import unlinked_work_at
@@ -104,6 +105,7 @@ class Worklists:
     asked_by_victim: tuple[KitTask, ...] = ()
     ordered: tuple[KitTask, ...] = ()
     lost: tuple[KitTask, ...] = ()
+    readers_lacking: tuple[KitTask, ...] = ()
     seal_checks_due: tuple[PackageLine, ...] = ()
     requests: tuple[RequestTask, ...] = ()
     proposals: tuple[ProposalTask, ...] = ()
@@ -132,6 +134,7 @@ async def _of_centre(
     async def at_state(retention: Retention) -> tuple[KitTask, ...]:
         return _tasks(await reading.kits_at(connection, centre, retention=retention))
 
+    directory = await reading.directory(connection)
     declared = await reading.kits_at(connection, centre, legal=Legal.DECLARED)
     newest, _ = await reading.page_of_kits(connection, limit=NEWEST)
     lost = [kit for kit in await reading.kits_with_lost(connection, centre) if _lost(as_known(actor, kit))]
@@ -144,6 +147,9 @@ async def _of_centre(
         "asked_by_victim": _tasks(await reading.kits_to_speak_about(connection, centre)),
         "ordered": _tasks(await reading.kits_ordered(connection, centre)),
         "lost": _tasks(lost),
+        "readers_lacking": _tasks(
+            kit for kit in await reading.kits_restricted(connection, centre) if lacks_reader(kit, directory)
+        ),
         "seal_checks_due": tuple(
             line
             for kit in newest
@@ -191,7 +197,8 @@ def unlinked_for_too_long(kit: Kit, policies: Iterable[Policy], at: datetime) ->
 def seal_checks_due(kit: Kit, actor: Actor) -> tuple[PackageLine, ...]:
     """Packages whose seal only the person who closed it has seen; that person's own are not listed.
 
-    A package with another person or on the way was or will be looked at when it is accepted.
+    A package with another person or on the way was or will be looked at when it is accepted; one that
+    another organisation has is out of sight.
     """
     return tuple(
         PackageLine(
@@ -207,6 +214,8 @@ def seal_checks_due(kit: Kit, actor: Actor) -> tuple[PackageLine, ...]:
         and p.sealed_at is not None
         and not p.seal_checked
         and p.sealed_by != actor.person
+        and p.holder is not None
+        and p.holder.organisation == actor.organisation
     )
 
 

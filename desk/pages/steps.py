@@ -175,7 +175,7 @@ def for_packages(actor: Actor, chosen: Sequence[tuple[Kit, Package]]) -> list[Of
         allowed = all(
             may(action, actor, kit, package)
             and possible(action, kit, package)
-            and _makes_sense(action, kit, package)
+            and _makes_sense(action, actor, kit, package)
             for kit, package in chosen
         )
         if allowed:
@@ -183,11 +183,13 @@ def for_packages(actor: Actor, chosen: Sequence[tuple[Kit, Package]]) -> list[Of
     return found
 
 
-def _makes_sense(action: str, kit: Kit, package: Package) -> bool:
+def _makes_sense(action: str, actor: Actor, kit: Kit, package: Package) -> bool:
     """What neither table says, and would only be refused."""
     outside = package.holder is not None and package.holder.person is None
     at_home = package.holder is not None and package.holder.organisation == kit.centre
     match action:
+        case "seal.check":
+            return package.holder is not None and package.holder.organisation == actor.organisation
         case "handover.receive_back":
             return not at_home
         case "package.void":

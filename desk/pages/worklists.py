@@ -1,7 +1,7 @@
 """The first page: what waits for the person who is signed in, each with its one next step."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -206,6 +206,7 @@ class Tasks:
     says: str
     step: str
     href: str = "/kits/{kit}/disposal"
+    action: str | None = None  # whose function this is not looks at the kit instead
 
 
 CONDITIONS: Final = texts._("Look at the conditions")
@@ -233,6 +234,15 @@ TASKS: Final = (
         texts._("a package cannot be found"),
         texts._("Look at the kit"),
         "/kits/{kit}?for=task",
+    ),
+    Tasks(
+        "readers_lacking",
+        texts._("Restricted, and a reader left"),
+        texts._("Every restricted kit has its readers."),
+        texts._("a restricted kit has one reader left, or no coordinator among its readers: name another"),
+        texts.ACTIONS["kit.restrict"],
+        "/do/kit.restrict?kit={kit}",
+        "kit.restrict",
     ),
     Tasks(
         "notices_due",
@@ -316,11 +326,17 @@ def _of_centre(actor: Actor, found: Worklists, _: Any, names: dict[str, str], la
             texts._("Seals to be checked by another person"), texts._("No seal waits to be checked."), seals
         ),
         *(
-            lists(t.title, t.empty, _rows_of(t, getattr(found, t.name), _, lang))
+            lists(t.title, t.empty, _rows_of(_theirs(t, actor), getattr(found, t.name), _, lang))
             for t in TASKS
             if t.name != "notices_due" or actor.function in PERMISSIONS["notice.attempt"]
         ),
     ]
+
+
+def _theirs(tasks: Tasks, actor: Actor) -> Tasks:
+    if tasks.action is None or actor.function in PERMISSIONS[tasks.action]:
+        return tasks
+    return replace(tasks, step=texts._("Look at the kit"), href="/kits/{kit}?for=task")
 
 
 def _rows_of(tasks: Tasks, kits: Iterable[KitTask], _: Any, lang: str) -> tuple[Row, ...]:

@@ -17,7 +17,7 @@ from custody.permission import PERMISSIONS, Relation, as_known, may, permit
 from custody.prosecution import declare
 from custody.protocol import Custody, Legal, Retention
 from custody.refusal import NeedsSecond, NoSuchPackage, NotPermitted, NotSeen, Refused
-from custody.restriction import FEWEST, MOST, lift_restriction, may_sign, restrict
+from custody.restriction import FEWEST, MOST, lacks_reader, lift_restriction, may_sign, restrict
 from tests.custody.story import (
     ANALYST,
     CENTRE,
@@ -248,19 +248,44 @@ LIFT = LiftRestriction(kit=KIT.number, reason="the colleague moved to another ce
 
 def test_a_coordinator_and_another_reader_lift_the_restriction() -> None:
     with pytest.raises(NeedsSecond):
-        lift_restriction(RESTRICTED, LIFT, COORDINATOR, None)
-    (fact,) = lift_restriction(RESTRICTED, LIFT, COORDINATOR, NURSE).facts
+        lift_restriction(RESTRICTED, LIFT, COORDINATOR, None, DIRECTORY)
+    (fact,) = lift_restriction(RESTRICTED, LIFT, COORDINATOR, NURSE, DIRECTORY).facts
     assert (fact.type, fact.fields["with"][0]["person"]) == ("restriction.lifted", "nora")
     with pytest.raises(NotPermitted):
-        lift_restriction(RESTRICTED, LIFT, NURSE, COORDINATOR)
+        lift_restriction(RESTRICTED, LIFT, NURSE, COORDINATOR, DIRECTORY)
     with pytest.raises(Refused, match="not restricted"):
-        lift_restriction(KIT, LIFT, COORDINATOR, NURSE)
+        lift_restriction(KIT, LIFT, COORDINATOR, NURSE, DIRECTORY)
+
+
+def without(*people: str) -> Directory:
+    left = tuple(a for a in DIRECTORY.appointments if a.person not in people)
+    return replace(DIRECTORY, appointments=left)
+
+
+def test_where_no_other_reader_is_left_to_sign_the_lift_is_refused_before_it_waits() -> None:
+    with pytest.raises(Refused, match="Name another reader first"):
+        lift_restriction(RESTRICTED, LIFT, COORDINATOR, None, without("nora"))
+    there = replace(SECOND_COORDINATOR, glass=frozenset({KIT.number}))
+    with pytest.raises(Refused, match="Name another reader first"):
+        lift_restriction(RESTRICTED, LIFT, there, None, without("nora", "coraline"))
+    with pytest.raises(NeedsSecond):
+        lift_restriction(RESTRICTED, LIFT, there, None, without("nora"))
+
+
+def test_a_kit_lacks_a_reader_once_one_is_left_or_no_coordinator_among_them() -> None:
+    three = replace(RESTRICTED, readers=("coraline", "nils", "nora"))
+    assert not lacks_reader(KIT, without("nora", "coraline"))
+    assert not lacks_reader(RESTRICTED, DIRECTORY)
+    assert not lacks_reader(three, without("nora"))
+    assert lacks_reader(three, without("coraline"))
+    assert lacks_reader(RESTRICTED, without("nora"))
+    assert lacks_reader(RESTRICTED, without("nora", "coraline"))
 
 
 def test_one_person_in_two_functions_is_not_two_people() -> None:
     as_nurse = replace(COORDINATOR, function=Function.NURSE, organisation=OTHER_CENTRE)
     with pytest.raises(Refused, match="another person's"):
-        lift_restriction(RESTRICTED, LIFT, COORDINATOR, as_nurse)
+        lift_restriction(RESTRICTED, LIFT, COORDINATOR, as_nurse, DIRECTORY)
 
 
 def test_what_is_proposed_about_a_restricted_kit_its_readers_sign() -> None:
@@ -288,7 +313,12 @@ async def test_a_restricted_kit_is_seen_by_its_readers_until_two_people_lift_it(
     for colleague in (NURSE_2, CUSTODIAN):
         assert (await story.look(colleague, kit)).kits == {}
     order = LiftRestriction(kit=kit, reason="no longer needed")
-    await do(story, COORDINATOR, kit, lambda s: lift_restriction(s.kit(kit), order, COORDINATOR, NURSE))
+    await do(
+        story,
+        COORDINATOR,
+        kit,
+        lambda s: lift_restriction(s.kit(kit), order, COORDINATOR, NURSE, story.directory),
+    )
     assert (await story.kit(kit, NURSE_2)).readers == ()
 
 

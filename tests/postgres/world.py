@@ -182,7 +182,12 @@ async def _restricted_and_in_hands(story: Story) -> str:
 async def _lifted(story: Story) -> str:
     kit = await _restricted(story)
     order = LiftRestriction(kit=kit, reason="the colleague moved away")
-    await do(story, COORDINATOR, kit, lambda s: lift_restriction(s.kit(kit), order, COORDINATOR, NURSE))
+    await do(
+        story,
+        COORDINATOR,
+        kit,
+        lambda s: lift_restriction(s.kit(kit), order, COORDINATOR, NURSE, story.directory),
+    )
     return kit
 
 
