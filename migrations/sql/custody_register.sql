@@ -15,6 +15,33 @@ AS $$
     SELECT id FROM same ORDER BY far DESC LIMIT 1
 $$;
 
+-- Which of these people hold one of these functions at the centre today, under whichever name.
+CREATE FUNCTION custody.at_work(people text[], centre text, functions text[]) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(r.person ORDER BY r.person), '{}')
+    FROM unnest(people) r (person), (SELECT (custody.clock() AT TIME ZONE 'Europe/Brussels')::date) d (today)
+    WHERE EXISTS (
+        SELECT FROM custody.appointment a
+        WHERE a.organisation = at_work.centre AND a.function = ANY (functions)
+          AND a."from" <= d.today AND (a.until IS NULL OR a.until >= d.today)
+          AND custody.human(a.person) = custody.human(r.person))
+$$;
+
+-- For a coordinator: the restricted kits of the own centre of which no reader is left who could name others.
+-- Nobody there knows of them, so nobody would break the glass. Their numbers, and no more.
+CREATE FUNCTION custody.without_reader() RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT k.number FROM custody.kit k
+    WHERE custody.mine('function') = 'coordinator' AND k.centre = custody.mine('organisation')
+      AND k.readers IS NOT NULL AND k.retention <> 'disposed'
+      AND custody.at_work(k.readers, k.centre, ARRAY['nurse', 'coordinator']) = '{}'
+    ORDER BY k.term_over_at, k.number
+$$;
+
 -- Rules about whose hands they are, beside the number of signatures. The rows of packages and the document
 -- are those from before this append: the projection is written at its end.
 CREATE FUNCTION custody.check_hands(values_ jsonb, step_ custody.step, kit_number text) RETURNS void

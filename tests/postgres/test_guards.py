@@ -29,10 +29,11 @@ DEFINERS = {
     "custody.receipts",
     "custody.record_access",
     "custody.rewrap",
+    "custody.without_reader",
 }
 FOR_THE_DESK = {
     *("custody.behind_glass", "custody.glass_open", "custody.my_readings", "custody.open_glasses"),
-    *("custody.drop_proposal", "custody.find_card", "custody.propose"),
+    *("custody.drop_proposal", "custody.find_card", "custody.propose", "custody.without_reader"),
 }
 EVERYBODYS = {"custody.clock", "custody.enter", "custody.human", "custody.mine"}
 MAY_RUN = {
