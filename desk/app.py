@@ -22,6 +22,7 @@ from custody.ledger import Ledger, Masters
 from desk import api
 from desk import settings as environment
 from desk.api.document import document_of
+from desk.attempt_key import attempt_key
 from desk.guard import Guard
 from desk.issuer import LocalIssuer, settle_database
 from desk.masters import FileMasters
@@ -77,6 +78,7 @@ def build(settings: Settings, masters: Masters | None = None) -> FastAPI:
     if settings.database_url is None:
         raise CannotStart("A web worker needs CUSTODY_DATABASE_URL; custody serve sets it.")
     verifier, issuer = _issuers(settings)
+    attempt_key(settings.keys)  # made here at the first start; one that others can read is told here, too
     engine = engine_of(settings.database_url)
     ledger = Ledger(engine, FileMasters(settings.keys) if masters is None else masters)
 

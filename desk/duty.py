@@ -209,7 +209,8 @@ async def use(
 async def _note_use(
     connection: AsyncConnection, credential: Credential, actor: Actor, reason: str, receipt: Receipt
 ) -> datetime:
-    used = sa.func.array_append(table.c.used_by, actor.person)
+    person = sa.literal(actor.person, sa.Text)
+    named, used = person == sa.any_(table.c.used_by), sa.func.array_append(table.c.used_by, person)
     row = (
         await connection.execute(
             table.update()
@@ -219,7 +220,7 @@ async def _note_use(
                 ends_at=sa.func.coalesce(table.c.ends_at, receipt.recorded_at + LIFE),
                 reason=sa.func.coalesce(table.c.reason, reason),
                 opening=sa.func.coalesce(table.c.opening, bytes.fromhex(receipt.digest)),
-                used_by=sa.case((table.c.used_by.any(actor.person), table.c.used_by), else_=used),
+                used_by=sa.case((named, table.c.used_by), else_=used),
             )
             .returning(table.c.ends_at)
         )

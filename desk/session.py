@@ -322,9 +322,9 @@ class Purpose(StrEnum):
     `sign_in`: the address that begins a sign-in at a provider, or comes back from one. `duty`: a centre
     together with the address that tries its duty credential, so that nobody keeps the centre out.
     `card_code`: the address; a code has too many bits to be guessed. `card_secret`: a card's code together
-    with the address, so that whoever found a card waits alone, and its victim at another address does not wait
-    with them. `card`: a card's code from wherever, so that many addresses do not add up to many guesses; its
-    waits are short, because its victim waits too.
+    with the address, so that whoever found a card waits alone, and its victim at another address does not
+    wait with them. `card`: a card's code from wherever, so that many addresses do not add up to many guesses;
+    its waits are short, because its victim waits too.
     """
 
     SIGN_IN = "sign_in"

@@ -182,7 +182,7 @@ async def look(request: Request, who: Annotated[Signed, Depends(edge.acting("dut
 
 async def _look(request: Request, who: Signed, problem: Problem | None = None) -> Response:
     async with edge.service(request).engine.connect() as connection:
-        waiting = await duty.unreviewed(connection, who.actor.organisation or "")
+        opened = await duty.unreviewed(connection, who.actor.organisation or "")
         names = {each.person: each.name for each in (await reading.directory(connection)).appointments}
     return await page(
         request,
@@ -191,7 +191,7 @@ async def _look(request: Request, who: Signed, problem: Problem | None = None) -
         who=who,
         status=problem.status if problem else 200,
         problem=problem,
-        waiting=waiting,
+        opened=opened,
         names=names,
         reasons=texts.DUTY_REASONS,
         findings=texts.DUTY_FINDINGS,

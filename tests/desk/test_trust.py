@@ -147,7 +147,7 @@ def desk(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> 
             told = {"id": id_, "organisation": organisation, "function": function, "from": "2020-01-01"}
             made.record("person.appointed", f"person:{id_}", **told)
         with database.connect("superuser") as connection:
-            connection.execute(CLOCK_STANDS.format(now=NOW.isoformat()))  # type: ignore[arg-type]
+            connection.execute(CLOCK_STANDS.format(now=NOW.isoformat()))
         yield made
 
 

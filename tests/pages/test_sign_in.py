@@ -7,7 +7,7 @@ import logging
 import re
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import pytest
 from playwright.sync_api import Page
 
+from desk.duty_sheet import make
 from desk.pending import cookie_name
 from tests.conftest import Database
 from tests.custody.story import CENTRE, ZONE
 from tests.desk.conftest import Desk, _people, running, settings_for
 from tests.desk.hostile import ec_key, public_jwk, rsa_key
 from tests.desk.provider.real import SECRET, RealProvider, client, client_key_pem, kept, packages
+from tests.labels.scanners import pdf_texts
 from tests.pages.conftest import Pages, Visitor
 from tests.pages.doings import register
 
@@ -94,9 +96,9 @@ def desk(
 def configuration(folder: Path, houses: Houses) -> Path:
     kept(folder / "client.pem", client_key_pem())
     kept(folder / "client.secret", SECRET + "\n")
-    hospital = {"client_name": "Ziekenhuis Sterrenberg", "client_key_file": "client.pem"}
+    hospital: dict[str, Any] = {"client_name": "Ziekenhuis Sterrenberg", "client_key_file": "client.pem"}
     hospital |= {"client_key_id": "client-1", "organisations": [CENTRE]}
-    police = {"client_name": "Politiezone Morgenland", "client_secret_file": "client.secret"}
+    police: dict[str, Any] = {"client_name": "Politiezone Morgenland", "client_secret_file": "client.secret"}
     police |= {"organisations": [ZONE]}
     entries = [
         {
@@ -293,6 +295,41 @@ def test_while_the_provider_is_down_who_is_signed_in_works_on_and_others_are_tol
     assert sessions_of(desk)[0]["revoked_at"] is not None
 
 
+@pytest.fixture
+def sheet(desk: Desk, tmp_path: Path) -> str:
+    """What the sheet of the centre's duty credential says; made before there is a browser."""
+    settings = replace(desk.settings, clerk_database_url=desk.database.url("clerk"))
+    make(settings, CENTRE, tmp_path / "sheet.pdf")
+    return "".join(pdf_texts((tmp_path / "sheet.pdf").read_bytes()))
+
+
+def test_with_the_provider_down_the_sealed_envelope_keeps_the_night_going(
+    sheet: str, pages: Pages, houses: Houses
+) -> None:
+    code = re.search(r"(?:[0-9A-Z]{5}-){4}[0-9A-Z]{5}", sheet)
+    assert code is not None
+    coordinator = coordinator_at_work(pages)
+    houses.hospital.stop()
+    nurse = pages.visitor()
+    nurse.go("/register")
+    with nurse.page.expect_navigation():
+        nurse.page.get_by_role("link", name="use the centre's duty credential").click()
+    nurse.choose(centre=CENTRE)
+    nurse.fill(code=code[0].lower())
+    nurse.press("Go on")
+    nurse.choose(person="wanda|nurse")
+    nurse.check(reason="provider_down")
+    nurse.press("Sign in")
+    assert urlsplit(nurse.page.url).path == "/register"
+    kit = register(nurse)
+    assert nurse.go(f"/kits/{kit}?for=task") == 200
+    coordinator.go("/")
+    assert coordinator.sees("The duty credential of your centre was opened.")
+    with coordinator.page.expect_navigation():
+        coordinator.page.get_by_role("link", name="Review it").click()
+    assert coordinator.sees("Wanda Waak")
+
+
 def test_after_the_provider_took_another_key_people_sign_in_with_the_new_one(
     pages: Pages, houses: Houses, advance: Callable[[timedelta], None]
 ) -> None:
@@ -448,6 +485,28 @@ def test_what_cannot_be_undone_leads_through_the_provider_again_and_back(pages: 
     assert coordinator.page.url == coordinator.base_url + step
     assert coordinator.sees("Coordinator")
     assert coordinator.page.locator("form[action='/do/disposal.approve']").count() == 1
+
+
+def test_one_factor_signs_in_and_is_not_enough_for_what_cannot_be_undone(
+    pages: Pages, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    kit = register(nurse_at_work(pages))
+    coordinator = signed_in(pages, "kaat/password", "Ziekenhuis Sterrenberg")
+    coordinator.press("Work as Coordinator, Zorgcentrum Sterrenberg")
+    assert coordinator.go(f"/kits/{kit}?for=task") == 200, "everything else asks for no strength"
+    step = f"/do/disposal.approve?kit={kit}"
+    coordinator.page.goto(coordinator.base_url + step)
+    coordinator.page.wait_for_selector("input[name='login']")
+    assert parse_qs(urlsplit(coordinator.page.url).query) == {}, "the provider's own page"
+    prove(coordinator.page, "kaat/password")
+    assert coordinator.sees(REFUSED)
+    assert "a strong proof was asked for and not given" in caplog.text
+    assert coordinator.go("/") == 200
+    assert coordinator.sees("Kaat Kompas"), "the session from before goes on"
+    coordinator.page.goto(coordinator.base_url + step)
+    prove(coordinator.page, "kaat")
+    assert coordinator.page.url == coordinator.base_url + step
 
 
 def test_an_export_with_an_old_sign_in_is_not_made_and_the_way_back_is_to_its_page(

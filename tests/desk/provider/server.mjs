@@ -1,4 +1,4 @@
-// A real OpenID provider for the tests. Reads its configuration as one JSON document from standard input,
+// A real OpenID provider for the tests: "name" signs in with two factors, "name/password" with one. Reads its configuration as one JSON document from standard input,
 // listens on loopback and writes its address as one line. It asks for a name and no password: everybody at it
 // is invented.
 //
@@ -35,7 +35,7 @@ const provider = new Provider(issuer, {
   pkce: { required: () => true },
   enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256'], clientAuthSigningAlgValues: ['RS256', 'ES256'] },
   claims: { openid: ['sub'], acr: null, auth_time: null },
-  acrValues: ['two-factors'],
+  acrValues: ['two-factors', 'password'],
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   features: {
@@ -74,8 +74,9 @@ handle = async (request, response) => {
   try {
     if (request.method === 'POST') {
       const login = (await body(request)).get('login');
+      const [accountId, acr = 'two-factors'] = (login ?? '').split('/');
       const result = login
-        ? { login: { accountId: login, acr: 'two-factors', remember: false } }
+        ? { login: { accountId, acr, remember: false } }
         : { error: 'access_denied', error_description: 'CANARY-OF-THE-PROVIDER' };
       return await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
     }
