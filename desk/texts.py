@@ -328,11 +328,14 @@ EXPLAINED: Final[Mapping[str, str]] = {
     "link.end": _("The prosecutor's office ended the link in writing. A second person signs."),
     "release.error": _("The packages come back sealed. A second person signs."),
     "kit.restrict": _(
-        "From now on only these people know of the kit: choose at least two, one of them a coordinator. In an"
-        " emergency others can break the glass, which is on record."
+        "For when a colleague, or somebody close to a colleague, is concerned. From now on only these people"
+        " know of the kit: choose at least two, one of them a coordinator. In an emergency others can break the glass, which is on record."
     ),
     "restriction.lift": _("Everybody of the centre reads the kit again. Another reader signs."),
-    "release.open": _("The centre reads the kit and its trails again."),
+    "release.open": _(
+        "The centre reads the kit and its trails again, until the release is found in error; it cannot be"
+        " closed again."
+    ),
     "term.extend": _("The victim may keep the evidence longer at any time before the disposal."),
     "term.correct": _(
         "The term is set again. A shorter one brings a fresh notice period. A second person signs."

@@ -24,6 +24,7 @@ from custody.protocol import STEPS, Custody, Legal, Trail
 from custody.purpose import GLASS, PURPOSES, NoPurpose, reasons_of
 from custody.refusal import Refused
 from custody.registering import item_key
+from custody.restriction import still_here
 from desk import edge, texts
 from desk.api.answers import of_centre
 from desk.api.kits import export, export_choices
@@ -78,7 +79,7 @@ async def kit(
         may_export=may("custody_trail.export", who.actor, found),
         names=names,
         closed=with_justice(found) and Relation.OF_CENTRE in relations(who.actor, found),
-        readers=readers_of(found, directory) if not kept_out(who.actor, found) else [],
+        readers=await _readers(request, who, found, directory),
         types=await _types(request, who, found, purpose),
         item=request.query_params.get("item"),
     )
@@ -139,10 +140,14 @@ class State:
     more: str = ""
 
 
-def readers_of(kit: Kit, directory: Directory) -> list[str]:
-    """The names of who alone may read a restricted kit; of somebody who has left, the id."""
-    names = {a.person: a.name for a in directory.appointments}
-    return sorted(names.get(reader, reader) for reader in kit.readers)
+async def _readers(request: Request, who: Signed, kit: Kit, directory: Directory) -> list[str]:
+    """The names of who alone may read a restricted kit, with a word at those who have left."""
+    if not kit.readers or kept_out(who.actor, kit):
+        return []
+    async with edge.service(request).engine.connect() as connection:
+        names = await reading.names_of(connection, kit.readers)
+    here, left = still_here(kit, directory), translated(request, texts._("left"))
+    return sorted(names.get(r, r) + ("" if r in here else f" ({left})") for r in kit.readers)
 
 
 def _states(request: Request, kit: Kit, who: Signed) -> list[State]:
@@ -214,7 +219,7 @@ def _told(event: Event, names: Mapping[str, str]) -> Told:
         who=str(event.who.get("name", "")),
         function=str(event.who["function"]),
         others=tuple((str(w["part"]), str(w.get("name", ""))) for w in event.get("with", ())),
-        finding=STEPS[event.type].finding,
+        finding=STEPS[event.type].finding and event.type != "package.taken_over",  # which is routine
         paper=event.get("paper") is not None,
         lost=event.get("lost"),
         details=tuple(details),
