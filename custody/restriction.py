@@ -5,6 +5,7 @@ its readers alone know of it; for the rest of the centre it does not exist. Who 
 emergency sees it for an hour, on record (`custody.access`).
 """
 
+from collections.abc import Container
 from typing import Any, Final
 
 from custody.commands import LiftRestriction, OpenToCentre, Restrict
@@ -13,7 +14,7 @@ from custody.directory import Directory
 from custody.handling import fact, needs_second
 from custody.kit import Kit
 from custody.people import STAFF, Actor, Function
-from custody.permission import permit, with_justice
+from custody.permission import PERMISSIONS, permit, with_justice
 from custody.prosecution import choice
 from custody.protocol import Legal
 from custody.refusal import NotSeen, Refused
@@ -26,8 +27,9 @@ def restrict(kit: Kit, order: Restrict, actor: Actor, directory: Directory) -> D
     """Name the people who alone read this kit; again, to replace them.
 
     Every reader holds a function at the kit's centre today, and one of them is a coordinator. Whoever
-    restricts a kit is among its readers. The list is replaced by a reader, who may leave it so, or by a
-    coordinator who broke the glass because no reader is there. Raises Refused.
+    restricts a kit is among its readers. The list is replaced by a reader, who may leave it so; where no
+    reader works there any more who could, by a coordinator who broke the glass. Nobody takes a reader off
+    who still works there. Raises Refused.
     """
     permit("kit.restrict", actor, kit)
     readers = tuple(sorted(order.readers))
@@ -37,7 +39,7 @@ def restrict(kit: Kit, order: Restrict, actor: Actor, directory: Directory) -> D
         raise Refused("Name {least} to {most} readers.", field="readers", least=FEWEST, most=MOST)
     if readers == kit.readers:
         raise Refused("The kit is restricted to these readers already.", field="readers")
-    _check_who(kit, readers, actor)
+    _check_who(kit, readers, actor, directory)
     held = {
         (a.person, a.function)
         for a in directory.appointments
@@ -51,11 +53,40 @@ def restrict(kit: Kit, order: Restrict, actor: Actor, directory: Directory) -> D
     return Decided(facts=(choice(kit, "kit.restricted", actor, readers=list(readers)),))
 
 
-def _check_who(kit: Kit, readers: tuple[str, ...], actor: Actor) -> None:
-    if not kit.readers and actor.person not in readers:
-        raise Refused("Whoever restricts a kit is among its readers. Name yourself too.", field="readers")
-    if kit.readers and actor.person not in kit.readers and actor.function is not Function.COORDINATOR:
-        raise Refused("The readers are replaced by one of them, or by a coordinator who broke the glass.")
+def _check_who(kit: Kit, readers: tuple[str, ...], actor: Actor, directory: Directory) -> None:
+    if not kit.readers:
+        if actor.person not in readers:
+            raise Refused("Whoever restricts a kit is among its readers. Name yourself too.", field="readers")
+        return
+    if actor.person not in kit.readers:
+        if actor.function is not Function.COORDINATOR:
+            raise Refused(
+                "The readers are replaced by one of them; where none is left who could, by a coordinator who"
+                " broke the glass."
+            )
+        if able := _names(kit, directory, PERMISSIONS["kit.restrict"], kit.readers):
+            raise Refused(
+                "Ask a reader of this kit, who works here and can name others: {people}. Behind the broken"
+                " glass nobody replaces them.",
+                people=able,
+            )
+    if gone := _names(kit, directory, STAFF, set(kit.readers) - {*readers, actor.person}):
+        raise Refused(
+            "Keep on the list who reads this kit and still works here: {people}. Readers leave it"
+            " themselves, or a coordinator and another reader lift the restriction.",
+            field="readers",
+            people=gone,
+        )
+
+
+def _names(kit: Kit, directory: Directory, functions: Container[Function], people: Container[str]) -> str:
+    """Who of these people holds one of these functions at the kit's centre today, by name."""
+    named = {
+        a.person: a.name
+        for a in directory.appointments
+        if a.organisation == kit.centre and a.function in functions and a.person in people
+    }
+    return ", ".join(named[person] for person in sorted(named))
 
 
 def still_here(kit: Kit, directory: Directory) -> frozenset[str]:

@@ -264,6 +264,30 @@ BEGIN
     END IF;
 END $$;
 
+-- Nobody throws readers out: as long as one works at the centre who could name others, they replace the list
+-- themselves; and who still works there leaves it by the own hand alone. People are compared, not entries
+-- (`custody.at_work`, `custody.human`: custody_register.sql).
+CREATE FUNCTION custody.check_replaced(replaced text[], readers text[], centre text, author text) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    me text := custody.human(author);
+BEGIN
+    IF NOT EXISTS (SELECT FROM unnest(replaced) r (person) WHERE custody.human(r.person) = me)
+       AND custody.at_work(replaced, centre, ARRAY['nurse', 'coordinator']) <> '{}' THEN
+        RAISE EXCEPTION 'the readers of a restricted kit replace the list, as long as one of them works there'
+            USING ERRCODE = 'CU002';
+    END IF;
+    IF EXISTS (
+        SELECT FROM unnest(custody.at_work(replaced, centre, ARRAY['nurse', 'custodian', 'coordinator'])) o (person)
+        WHERE custody.human(o.person) <> me AND custody.human(o.person) NOT IN (
+            SELECT custody.human(n.person) FROM unnest(readers) n (person))) THEN
+        RAISE EXCEPTION 'a reader who still works there leaves the list by the own hand alone'
+            USING ERRCODE = 'CU002';
+    END IF;
+END $$;
+
 -- What an event does to the guarded columns of its kit and packages; `readers` is one of them.
 CREATE OR REPLACE FUNCTION custody.apply_to_kit(values_ jsonb, kit_number text, step_ custody.step) RETURNS void
 LANGUAGE plpgsql
@@ -327,6 +351,7 @@ BEGIN
     IF step_.type = 'kit.restricted' THEN
         readers_ := ARRAY(SELECT jsonb_array_elements_text(values_ -> 'readers'));
         PERFORM custody.check_readers(readers_, kit_.centre, at);
+        PERFORM custody.check_replaced(kit_.readers, readers_, kit_.centre, values_ #>> '{who,person}');
     END IF;
     UPDATE custody.kit SET
         legal = custody.advance('the legal state', kit_.legal, step_.legal, step_.type),

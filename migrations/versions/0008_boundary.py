@@ -33,6 +33,7 @@ FUNCTIONS = (
     "my_readings(text, timestamptz)",
     "behind_glass(text)",
 )
+CHECKS = ("check_readers(text[], text, timestamptz)", "check_replaced(text[], text[], text, text)")
 BEFORE = {
     "kit": (
         "(custody.mine('card') = number)"
@@ -78,7 +79,7 @@ def upgrade() -> None:
     op.create_index("access_centre", "access", ["centre", "recorded_at"], schema="custody")
     for name in ("custody_boundary", "custody_readings"):
         op.execute((SQL / f"{name}.sql").read_text(encoding="utf-8"))
-    for name in (*FUNCTIONS, "check_readers(text[], text, timestamptz)"):
+    for name in (*FUNCTIONS, *CHECKS):
         op.execute(f"REVOKE ALL ON FUNCTION custody.{name} FROM PUBLIC")
     for name in FUNCTIONS:
         op.execute(f"GRANT EXECUTE ON FUNCTION custody.{name} TO custody_service")
@@ -121,7 +122,7 @@ def downgrade() -> None:
     for name in ("custody_append", "custody_secrets", "custody_look"):
         earlier = (SQL / f"{name}.sql").read_text(encoding="utf-8")
         op.execute(earlier.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
-    for function in (*FUNCTIONS, "check_readers(text[], text, timestamptz)"):
+    for function in (*FUNCTIONS, *CHECKS):
         op.execute(f"DROP FUNCTION custody.{function}")
     op.drop_index("access_centre", table_name="access", schema="custody")
     op.drop_index("access_glass", table_name="access", schema="custody")

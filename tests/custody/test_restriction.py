@@ -218,20 +218,52 @@ def test_a_person_with_two_functions_is_one_reader_and_counts_as_the_coordinator
         restrict(KIT, restricted("nora"), NURSE, directory)
 
 
+def without(*people: str) -> Directory:
+    left = tuple(a for a in DIRECTORY.appointments if a.person not in people)
+    return replace(DIRECTORY, appointments=left)
+
+
 def test_the_readers_are_replaced_by_one_of_them_who_may_leave_it_to_others() -> None:
     restrict(RESTRICTED, restricted("nils", "coraline"), NURSE, DIRECTORY)
+    restrict(RESTRICTED, restricted("nils", "coraline", "nora", "casper"), NURSE, DIRECTORY)
     with pytest.raises(Refused, match="already"):
         restrict(RESTRICTED, restricted("nora", "coraline"), NURSE, DIRECTORY)
 
 
-def test_where_no_reader_is_there_a_coordinator_breaks_the_glass_and_names_others() -> None:
-    order = restricted("carla", "nils")
+def test_a_reader_takes_nobody_off_the_list_who_still_works_there() -> None:
+    order = restricted("nora", "carla")
+    with pytest.raises(Refused, match=r"Keep on the list .* still works here: Coraline") as refused:
+        restrict(RESTRICTED, order, NURSE, DIRECTORY)
+    assert refused.value.field == "readers"
+    restrict(RESTRICTED, order, NURSE, without("coraline"))
+
+
+def test_behind_the_broken_glass_nobody_replaces_readers_who_are_there() -> None:
+    there = replace(SECOND_COORDINATOR, glass=frozenset({KIT.number}))
+    for readers in (("carla", "nils"), ("carla", "coraline", "nora")):
+        with pytest.raises(Refused, match=r"can name others: Coraline .*, Nora .* nobody replaces them"):
+            restrict(RESTRICTED, restricted(*readers), there, DIRECTORY)
+    with pytest.raises(Refused, match="can name others: Nora"):
+        restrict(RESTRICTED, restricted("carla", "nora"), there, without("coraline"))
+
+
+def test_where_no_reader_is_left_a_coordinator_breaks_the_glass_and_names_others() -> None:
+    order, gone = restricted("carla", "nils"), without("nora", "coraline")
     with pytest.raises(NotSeen):
-        restrict(RESTRICTED, order, SECOND_COORDINATOR, DIRECTORY)
+        restrict(RESTRICTED, order, SECOND_COORDINATOR, gone)
     glass = frozenset({KIT.number})
-    restrict(RESTRICTED, order, replace(SECOND_COORDINATOR, glass=glass), DIRECTORY)
-    with pytest.raises(Refused, match="by one of them, or by a coordinator who broke the glass"):
-        restrict(RESTRICTED, order, replace(NURSE_2, glass=glass), DIRECTORY)
+    restrict(RESTRICTED, order, replace(SECOND_COORDINATOR, glass=glass), gone)
+    with pytest.raises(Refused, match="by a coordinator who broke the glass"):
+        restrict(RESTRICTED, order, replace(NURSE_2, glass=glass), gone)
+
+
+def test_a_reader_who_can_name_nobody_stays_when_a_coordinator_names_others() -> None:
+    """A custodian reads, but restricts no kit: without help from behind the glass it would stay so."""
+    kit, gone = replace(RESTRICTED, readers=("casper", "coraline", "nora")), without("nora", "coraline")
+    there = replace(SECOND_COORDINATOR, glass=frozenset({KIT.number}))
+    with pytest.raises(Refused, match=r"Keep on the list .* Casper"):
+        restrict(kit, restricted("carla", "nils"), there, gone)
+    restrict(kit, restricted("carla", "casper"), there, gone)
 
 
 @pytest.mark.parametrize("who", [CUSTODIAN, OFFICER, MAGISTRATE, ANALYST, OTHER_NURSE])
@@ -255,11 +287,6 @@ def test_a_coordinator_and_another_reader_lift_the_restriction() -> None:
         lift_restriction(RESTRICTED, LIFT, NURSE, COORDINATOR, DIRECTORY)
     with pytest.raises(Refused, match="not restricted"):
         lift_restriction(KIT, LIFT, COORDINATOR, NURSE, DIRECTORY)
-
-
-def without(*people: str) -> Directory:
-    left = tuple(a for a in DIRECTORY.appointments if a.person not in people)
-    return replace(DIRECTORY, appointments=left)
 
 
 def test_where_no_other_reader_is_left_to_sign_the_lift_is_refused_before_it_waits() -> None:
