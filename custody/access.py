@@ -20,6 +20,7 @@ from custody.people import STAFF, Actor
 from custody.permission import permit
 from custody.purpose import GLASS, GLASS_REASONS
 from custody.refusal import NotPermitted, NotSeen, Refused
+from custody.review import FOUND
 
 TRIES: Final = 25  # one reader's own tabs and retries are all that ever compete for one trail
 
@@ -115,24 +116,26 @@ async def break_glass(engine: AsyncEngine, actor: Actor, *, kit: str, reason: st
     return digest
 
 
-async def review(engine: AsyncEngine, actor: Actor, *, digest: str) -> str:
-    """Put on record that a reading was looked at and is explained; answers the digest of that record.
+async def review(engine: AsyncEngine, actor: Actor, *, digest: str, found: str | None = None) -> str:
+    """Put on record that a reading was looked at; answers the digest of that record.
 
-    For a coordinator of the kit's centre who is another person than the reader. Raises NotPermitted, Refused;
-    NotSeen where no reading of the own centre has this digest.
+    ``found`` is what the review came to, one of ``custody.review.FOUND``, or nothing. For a coordinator of
+    the kit's centre who is another person than the reader. Raises NotPermitted, Refused; NotSeen where no
+    reading of the own centre has this digest.
     """
     permit("reading.review", actor)
+    if found is not None and found not in FOUND:
+        raise Refused("Say what you found: {words}.", field="found", words=", ".join(FOUND))
     async with seen_by(engine, actor) as connection:
-        found = await readings.of_digest(connection, digest)
-        if found is None or found.kit is None:
+        looked = await readings.of_digest(connection, digest)
+        if looked is None or looked.kit is None:
             raise NotSeen
-        if await readings.one_person(connection, found.person, actor.person):
+        if await readings.one_person(connection, looked.person, actor.person):
             raise NotPermitted("Another coordinator reviews what you read yourself.")
-        if await readings.is_reviewed(connection, found):
+        if await readings.is_reviewed(connection, looked):
             raise Refused("This reading was reviewed already.")
-    return await record(
-        engine, actor, read="reading_reviewed", kit=found.kit, purpose="review", digest=digest
-    )
+    more = {"digest": digest} if found is None else {"digest": digest, "reason": found}
+    return await record(engine, actor, read="reading_reviewed", kit=looked.kit, purpose="review", **more)
 
 
 def _moved_on(error: DBAPIError) -> bool:

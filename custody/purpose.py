@@ -20,8 +20,10 @@ from custody.refusal import Refused
 SCAN: Final = "scan"
 TASK: Final = "task"
 GLASS: Final = "break_glass"
-CHECKED: Final = frozenset({SCAN, TASK, GLASS})
-"""Words that are only written when they are true. All others are stated."""
+AGAIN: Final = "again"
+"""Asks for the reason that this person stated for this kit a moment ago. It is never written itself."""
+CHECKED: Final = frozenset({SCAN, TASK, GLASS, AGAIN})
+"""Words that are only taken when they are true. All others are stated."""
 
 SCAN_HOLDS: Final = timedelta(minutes=30)  # what was scanned still lies on the bench
 REASON_HOLDS: Final = timedelta(minutes=30)  # one conversation, one look at a kit's pages
@@ -53,6 +55,11 @@ class NoPurpose(Refused):
 def reasons_of(function: Function) -> tuple[str, ...]:
     """What this function can state without a scan or a task."""
     return tuple(word for word in PURPOSES_OF.get(function, ()) if word not in CHECKED)
+
+
+def unasked(function: Function) -> str:
+    """What a kit is opened for where nothing is said: a task, if the function has the word."""
+    return TASK if TASK in PURPOSES_OF.get(function, ()) else AGAIN
 
 
 def stated(actor: Actor, purpose: str) -> str:
@@ -88,7 +95,7 @@ def purpose_of(actor: Actor, purpose: str, *, task: bool, own: Iterable[Event], 
         return GLASS
     reasons = reasons_of(actor.function)
     given = _has(records, "purpose", set(reasons), at - REASON_HOLDS)
-    if purpose == TASK and given:
+    if purpose in (TASK, AGAIN) and given:
         return given
     raise NoPurpose(_SENTENCES.get(purpose, OTHER), field="purpose", words=", ".join(reasons))
 

@@ -28,7 +28,8 @@ _ACTS: Final = text(
     " WHERE e.kit = ANY (:kits) AND p.person IS NOT NULL"
 )
 _ENDED: Final = text(
-    "SELECT number, document ->> 'released_at' AS released_at, document ->> 'disposed_at' AS disposed_at"
+    "SELECT number, document ->> 'released_at' AS released_at, document ->> 'disposed_at' AS disposed_at,"
+    " document -> 'readers' AS readers, document ->> 'order' IS NOT NULL AS ordered"
     " FROM custody.known_kit WHERE number = ANY (:kits) AND relation = 'of_its_centre'"
 )
 
@@ -43,6 +44,10 @@ _PROPOSED: Final = text(
 _LEFT: Final = text(
     "SELECT EXISTS (SELECT FROM unnest(CAST(:people AS text[])) p WHERE NOT EXISTS ("
     " SELECT FROM custody.appointment a WHERE a.person = p AND (a.until IS NULL OR a.until >= :today)))"
+)
+_SAME: Final = text(
+    "SELECT p FROM unnest(CAST(:people AS text[])) p"
+    " WHERE custody.human(p) IS NOT DISTINCT FROM custody.human(:one)"
 )
 
 
@@ -165,13 +170,18 @@ async def judged(connection: AsyncConnection, readings: Sequence[Reading]) -> li
 async def _around(connection: AsyncConnection, kits: Collection[str]) -> tuple[Around, set[str]]:
     """What the rules ask about these kits, and which of them may be known of."""
     acts = await connection.execute(_ACTS, {"kits": sorted(kits)})
-    ended, known = {}, set()
+    ended, known, readers, ordered = {}, set(), {}, set()
     for row in await connection.execute(_ENDED, {"kits": sorted(kits)}):
         known.add(row.number)
+        if row.readers:
+            readers[row.number] = frozenset(row.readers)
+        if row.ordered:
+            ordered.add(row.number)
         for how, since in (("released", row.released_at), ("disposed", row.disposed_at)):
             if since is not None:
                 ended[row.number] = (how, datetime.fromisoformat(since))
-    return Around(acts={(row.person, row.kit, row.day) for row in acts}, ended=ended), known
+    worked = {(row.person, row.kit, row.day) for row in acts}
+    return Around(acts=worked, ended=ended, readers=readers, ordered=ordered), known
 
 
 async def knows(connection: AsyncConnection, kit: str) -> bool:
@@ -242,3 +252,9 @@ async def one_person(connection: AsyncConnection, one: str | None, other: str | 
     """Whether both names are of one person: people count, not entries."""
     same = text("SELECT custody.human(:one) IS NOT DISTINCT FROM custody.human(:other)")
     return bool(await connection.scalar(same, {"one": one, "other": other}))
+
+
+async def same_person(connection: AsyncConnection, people: Collection[str], one: str | None) -> set[str]:
+    """Which of these names are of the same person as ``one``: whose readings they cannot review."""
+    rows = await connection.execute(_SAME, {"people": sorted(people), "one": one})
+    return {str(row[0]) for row in rows}

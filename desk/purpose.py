@@ -29,10 +29,11 @@ from custody.restriction import lacks_reader
 
 async def true_purpose(engine: AsyncEngine, actor: Actor, kit: Kit, purpose: str) -> str:
     """The word that goes on record for this reading of a kit, as far as it may be known. Raises NoPurpose."""
-    if purpose not in CHECKED:
-        return stated(actor, purpose)
-    if purpose == TASK and kit.readers and actor.person not in kit.readers and kit.number in actor.glass:
-        purpose = GLASS  # whatever else waits, it is the glass that opens this kit
+    word = purpose if purpose in CHECKED else stated(actor, purpose)
+    if kit.readers and actor.person not in kit.readers and kit.number in actor.glass:
+        purpose = GLASS  # whatever else waits or is stated, it is the glass that opens this kit
+    elif purpose not in CHECKED:
+        return word
     async with seen_by(engine, actor) as connection:
         at = await reading.now(connection)
         if purpose == TASK and task_with(kit, actor, at) is not None:

@@ -329,7 +329,8 @@ EXPLAINED: Final[Mapping[str, str]] = {
     "release.error": _("The packages come back sealed. A second person signs."),
     "kit.restrict": _(
         "For when a colleague, or somebody close to a colleague, is concerned. From now on only these people"
-        " know of the kit: choose at least two, one of them a coordinator. In an emergency others can break the glass, which is on record."
+        " know of the kit: choose at least two, one of them a coordinator. In an emergency others can"
+        " break the glass, which is on record."
     ),
     "restriction.lift": _("Everybody of the centre reads the kit again. Another reader signs."),
     "release.open": _(
@@ -523,6 +524,13 @@ UNUSUAL: Final[Mapping[str, str]] = {
     "never_acted": _("a stated reason, by somebody who never worked with this kit"),
     "at_night": _("between 22:00 and 6:00, and not a nurse"),
     "after_the_end": _("after the kit was released or disposed of"),
+}
+
+# What the review of a reading came to.
+FOUND: Final[Mapping[str, str]] = {
+    "in_order": _("it is in order"),
+    "asked_the_person": _("I asked the person, and it is explained"),
+    "passed_on": _("I passed it on"),
 }
 
 # For a bundle: what the custody trail is downloaded for.

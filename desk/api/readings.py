@@ -22,6 +22,7 @@ from custody.people import Actor
 from custody.purpose import GLASS_HOLDS
 from custody.readings import Asked, Looked
 from custody.refusal import Refused
+from custody.review import FOUND
 from desk.api.answers import answer, written
 from desk.api.document import describes
 from desk.edge import Body, Sent, Signed, acting, now, service
@@ -39,7 +40,7 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 class ReadingLine:
     """One reading: who, in which function, what, when, why. `stands_out` names the rules that mark it.
 
-    A kit that is restricted, and not to this coordinator, is not named.
+    `found` is what its review came to. A kit that is restricted, and not to this coordinator, is not named.
     """
 
     digest: str
@@ -56,6 +57,7 @@ class ReadingLine:
     stands_out: tuple[str, ...] = ()
     reviewed_by: str | None = None
     reviewed_at: datetime | None = None
+    found: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,7 @@ def line(looked: Looked) -> ReadingLine:
         stands_out=looked.rules,
         reviewed_by=review.name if review else None,
         reviewed_at=review.at if review else None,
+        found=review.reason if review else None,
     )
 
 
@@ -208,13 +211,18 @@ async def who_looked(
 @router.post(
     "/readings/{digest}/review",
     name="reading_review",
-    summary="Put on record that a reading was looked at and is explained",
+    summary="Put on record that a reading was looked at, and what was found",
     openapi_extra=describes(answers={201: Reviewed}),
 )
 async def review(
-    request: Request, digest: str, who: Annotated[Signed, Depends(acting("reading.review"))]
+    request: Request,
+    digest: str,
+    who: Annotated[Signed, Depends(acting("reading.review"))],
+    found: Annotated[
+        str | None, Query(description="What was found", json_schema_extra={"enum": list(FOUND)})
+    ] = None,
 ) -> Response:
-    made = await access.review(service(request).engine, who.actor, digest=digest_of(digest))
+    made = await access.review(service(request).engine, who.actor, digest=digest_of(digest), found=found)
     return answer(Reviewed(digest=made, reviews=digest), 201)
 
 
@@ -255,17 +263,21 @@ async def break_glass(service: Service, actor: Actor, kit: str, reason: str) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToReview:
-    """What waits for a coordinator: broken glass, ever; other readings that stand out, of 30 days."""
+    """What waits for a coordinator: broken glass, ever; other people's readings that stand out."""
 
     glass: tuple[Looked, ...]
     unusual: int
 
 
 async def to_review(service: Service, actor: Actor) -> ToReview:
-    """What stands out at this coordinator's centre and nobody has reviewed."""
+    """What stands out at this coordinator's centre and nobody has reviewed; their own readings are for others
+    to review."""
     async with seen_by(service.engine, actor) as connection:
         broken = await readings.broken_glass(connection)
         since = await reading.now(connection) - readings.WINDOW
         found = await readings.of_window(connection, since)
-    others = [x for x in found if x.stands_out and x.reading.read != "break_glass"]
+        waiting = [x for x in found if x.stands_out and x.reading.read != "break_glass"]
+        people = {x.reading.person for x in waiting if x.reading.person is not None}
+        own = await readings.same_person(connection, people, actor.person)
+    others = [x for x in waiting if x.reading.person not in own]
     return ToReview(glass=tuple(broken), unusual=len(others))

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from custody import delivery, reading
+from custody import delivery, reading, readings
 from custody.directory import Directory
 from custody.event import Event
 from custody.kit import Kit
@@ -21,8 +21,17 @@ from custody.number import parse_kit_number
 from custody.people import STAFF
 from custody.permission import Relation, kept_out, may, relations, with_justice
 from custody.protocol import STEPS, Custody, Legal, Trail
-from custody.purpose import GLASS, PURPOSES, NoPurpose, reasons_of
-from custody.refusal import Refused
+from custody.purpose import (
+    GLASS,
+    GLASS_HOLDS,
+    PURPOSES,
+    PURPOSES_OF,
+    SCAN,
+    NoPurpose,
+    reasons_of,
+    unasked,
+)
+from custody.refusal import NotPermitted, NotSeen, Refused
 from custody.registering import item_key
 from custody.restriction import still_here
 from desk import edge, texts
@@ -43,18 +52,25 @@ router = APIRouter()
 async def kit(
     request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("kit.read"))]
 ) -> Response:
-    """The kit as it stands. Without a purpose in the address, the page asks for one."""
+    """The kit as it stands. Without a purpose in the address, the page asks for one, unless the kit is this
+    person's work now. What cannot be seen is refused to a stated purpose alone: asking tells nothing."""
     known = str(parse_kit_number(number))
     purpose = request.query_params.get("for", "")
-    if purpose not in PURPOSES and purpose != GLASS:
-        return await _ask_why(request, who, known)
+    given = purpose in PURPOSES or purpose == GLASS
+    if not given:
+        purpose = unasked(who.actor.function)
     service = edge.service(request)
     try:
         found = await service.kit(who.actor, known, "kit.read", purpose)
     except NoPurpose as refused:
-        return await _ask_why(request, who, known, problem_of(refused))
+        return await _ask_why(request, who, known, problem_of(refused) if given else None)
+    except (NotSeen, NotPermitted):
+        if given:
+            raise
+        return await _ask_why(request, who, known)
     who = replace(who, actor=await service.eyes(who.actor, found))
     trail = await _trail(request, who, found, purpose)
+    part = await _private_part(request, who, found, purpose)
     at = await edge.now(request)
     directory = await service.directory()
     names = {o.id: o.name for o in directory.organisations.values()}
@@ -80,7 +96,9 @@ async def kit(
         names=names,
         closed=with_justice(found) and Relation.OF_CENTRE in relations(who.actor, found),
         readers=await _readers(request, who, found, directory),
-        types=await _types(request, who, found, purpose),
+        glass_until=await _glass_until(request, who, found, at),
+        private={name: part[name] for name in PRIVATE if name in part},
+        types={item: part[item_key(item)] for item in found.items if item_key(item) in part},
         item=request.query_params.get("item"),
     )
 
@@ -96,6 +114,7 @@ async def _ask_why(request: Request, who: Signed, number: str, problem: Problem 
         problem=problem,
         number=number,
         staff=who.actor.function in STAFF,
+        scans=SCAN in PURPOSES_OF.get(who.actor.function, ()),
     )
 
 
@@ -120,14 +139,30 @@ async def _trail(request: Request, who: Signed, kit: Kit, purpose: str) -> list[
         return await reading.trail(connection, kit.number, Trail.CUSTODY)
 
 
-async def _types(request: Request, who: Signed, kit: Kit, purpose: str) -> dict[int, str]:
-    """What each item is exactly, out of the private part, for who may read that."""
+PRIVATE: Final = ("hospital_reference", "channel_address")
+"""What of the private part stands on the kit's page beside what each item is."""
+
+
+async def _private_part(request: Request, who: Signed, kit: Kit, purpose: str) -> dict[str, str]:
+    """The private part, for who may read that: what each item is, how to reach whom."""
     if not may("private.read", who.actor, kit):
         return {}
     service = edge.service(request)
     await service.kit(who.actor, kit.number, "private.read", purpose)
-    part = await service.ledger.read_private(who.actor, kit)
-    return {item: part[item_key(item)] for item in kit.items if item_key(item) in part}
+    return await service.ledger.read_private(who.actor, kit)
+
+
+async def _glass_until(request: Request, who: Signed, kit: Kit, at: datetime) -> str | None:
+    """Until when (hours and minutes) the kit is open to this person because they broke the glass.
+
+    None where it is open for another reason.
+    """
+    if kit.number not in who.actor.glass or who.actor.person in kit.readers:
+        return None
+    async with seen_by(edge.service(request).engine, who.actor) as connection:
+        own = await readings.own(connection, kit.number, at - GLASS_HOLDS)
+    broken = [record.recorded_at for record in own if record.get("read") == GLASS]
+    return f"{(max(broken) + GLASS_HOLDS).astimezone(edge.CALENDAR):%H:%M}" if broken else None
 
 
 @dataclass(frozen=True, slots=True)

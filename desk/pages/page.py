@@ -27,6 +27,7 @@ from custody.number import KitNumber, written
 from custody.people import Actor, Function
 from custody.permission import PERMISSIONS, may
 from custody.purpose import reasons_of
+from custody.refusal import NotSeen
 from desk import edge, texts
 from desk.problems import Problem
 
@@ -49,6 +50,7 @@ ADVICE: Final[Mapping[int, tuple[str, ...]]] = {
     422: (texts._("Go back, correct what is named above, and send it again."),),
     429: (texts._("Wait a little, then try again."),),
 }
+NO_SUCH_PAGE: Final = (texts._("Check the address, or begin at the first page."),)
 ABOUT_KITS: Final = ("/kits/", "/scan", "/s/", "/S/", "/do/")
 USUAL_ADVICE: Final = (
     texts._("Try again in a moment. Sending the same form again records nothing twice."),
@@ -365,15 +367,26 @@ async def problem_page(request: Request, problem: Problem) -> Response:
         title=translated(request, _heading(problem)),
         status=problem.status,
         shown=problem,
-        advice=ADVICE.get(problem.status, USUAL_ADVICE),
+        advice=_advice(request, problem),
         faults=faults_of(request, problem),
         glass=_may_break(request, problem),
         who=getattr(request.state, "signed", None),
     )
 
 
+def _advice(request: Request, problem: Problem) -> tuple[str, ...]:
+    if problem.status == 404 and not _of_kit(problem):
+        return NO_SUCH_PAGE
+    return ADVICE.get(problem.status, USUAL_ADVICE)
+
+
+def _of_kit(problem: Problem) -> bool:
+    """Whether a kit was asked for and is not found, and not an address that there is for no kit."""
+    return problem.message == str(NotSeen())
+
+
 def _may_break(request: Request, problem: Problem) -> bool:
     """Whether the glass is offered: to staff, wherever a kit is not found, whether there is one or not."""
     who = getattr(request.state, "signed", None)
-    of_kit = request.url.path.startswith(ABOUT_KITS) and problem.kind == "not-found"
-    return of_kit and who is not None and may("kit.break_glass", who.actor)
+    asked = request.url.path.startswith(ABOUT_KITS) and _of_kit(problem)
+    return asked and who is not None and may("kit.break_glass", who.actor)

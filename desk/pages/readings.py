@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Final
 
@@ -16,8 +17,9 @@ from custody.number import NumberRefused, parse_kit_number
 from custody.purpose import GLASS, GLASS_REASONS
 from custody.readings import Asked, Looked
 from custody.refusal import NotSeen, Refused
+from custody.review import ONE_LOOK
 from desk import edge, texts
-from desk.api.readings import Page, asked, break_glass, digest_of, line, page_of
+from desk.api.readings import Page, ReadingLine, asked, break_glass, digest_of, line, page_of
 from desk.edge import Signed
 from desk.pages import forms
 from desk.pages.page import day, language, page, to, translated
@@ -65,13 +67,53 @@ async def _page(request: Request, who: Signed, problem: Problem | None = None) -
         given=given,
         unusual=unusual,
         following=found.after,
-        lines=[line(x) for x in found.looked],
-        glass=[line(x) for x in glass],
+        looks=looks_of([line(x) for x in found.looked]),
+        glass=looks_of([line(x) for x in glass]),
         unreviewed=sum(x.stands_out for x in window),
         people=sorted(names.items(), key=lambda each: str(each[1])),
         picture=drawing(window, today, _words(request), language(request)),
+        first_day=day(today - timedelta(days=DAYS - 1), language(request)),
+        last_day=day(today, language(request)),
+        most=max(Counter(x.reading.day for x in window).values(), default=0),
         me=who.actor.person,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one person read of one kit at once: one line. ``of`` stands for all its readings, and is the one
+    that stands out, where one does; ``reads`` are their words, in the order in which they were read."""
+
+    of: ReadingLine
+    reads: tuple[str, ...]
+
+
+def looks_of(lines: Sequence[ReadingLine]) -> list[Look]:
+    """Readings, newest first, as looks. A reading of an unnamed kit, the same part read again and a second
+    one that stands out are each a look of their own: nothing is hidden that is to be reviewed or counted."""
+    groups: list[list[ReadingLine]] = []
+    latest: dict[tuple[str | None, ...], list[ReadingLine]] = {}
+    for each in lines:
+        key = (each.person, each.function, each.kit, each.purpose, each.reason)
+        group = latest.get(key)
+        fits = (
+            group is not None
+            and each.kit is not None
+            and group[0].at - each.at < ONE_LOOK
+            and all(x.read != each.read and not (x.stands_out and each.stands_out) for x in group)
+        )
+        if group is not None and fits:
+            group.append(each)
+        else:
+            latest[key] = [each]
+            groups.append(latest[key])
+    return [
+        Look(
+            of=next((x for x in group if x.stands_out), group[-1]),
+            reads=tuple(x.read for x in reversed(group)),
+        )
+        for group in groups
+    ]
 
 
 def _words(request: Request) -> Mapping[str, str]:
@@ -116,9 +158,10 @@ def drawing(window: Sequence[Looked], today: date, words: Mapping[str, str], lan
 async def review(
     request: Request, digest: str, who: Annotated[Signed, Depends(edge.acting("reading.review"))]
 ) -> Response:
-    """Put on record that this reading is explained."""
+    """Put on record that this reading was looked at, and what was found."""
+    found = forms.value(await request.form(), "found") or ""
     try:
-        await access.review(edge.service(request).engine, who.actor, digest=digest_of(digest))
+        await access.review(edge.service(request).engine, who.actor, digest=digest_of(digest), found=found)
     except Refused as refusal:
         if isinstance(refusal, NotSeen):
             raise

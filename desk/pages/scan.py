@@ -22,7 +22,7 @@ from custody.number import (
 )
 from custody.permission import may
 from custody.purpose import SCAN, TASK, NoPurpose
-from custody.refusal import Refused
+from custody.refusal import NotSeen, Refused
 from desk import edge, texts
 from desk.api.kits import scan_of, scanned
 from desk.doors import BY_ACTION
@@ -55,12 +55,13 @@ async def scan(request: Request, who: Annotated[Signed, Depends(edge.acting("kit
     query = request.query_params
     then = query.get("then") if query.get("then") in BY_ACTION else None
     basket, problem = Basket(names=query.getlist("p")), None
+    unseen = False
     try:
         await _look(request, who, basket, query.get("kit"))
         if code := query.get("code", "").strip():
             await _add(request, who, basket, code)
     except (NumberRefused, Refused) as refusal:
-        problem = problem_of(refusal)
+        problem, unseen = problem_of(refusal), isinstance(refusal, NotSeen)
     if basket.go is not None:
         return to(basket.go)
     found = basket.packages() if all(n in basket.kits for n, _ in _refs(basket)) else []
@@ -72,6 +73,7 @@ async def scan(request: Request, who: Annotated[Signed, Depends(edge.acting("kit
         who=who,
         status=problem.status if problem else 200,
         problem=problem,
+        glass=unseen and may("kit.break_glass", who.actor),
         basket=basket,
         found=found,
         expected=expected,

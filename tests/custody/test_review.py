@@ -8,6 +8,7 @@ from custody.people import Actor, Function
 from custody.purpose import GLASS
 from custody.review import (
     AFTER_THE_END,
+    FOUND,
     MOST_KITS,
     MOST_TIMES,
     ONE_LOOK,
@@ -108,6 +109,29 @@ def test_a_reason_stated_by_somebody_who_never_worked_with_the_kit_stands_out() 
     assert marks([stranger], once) == [()]
 
 
+def test_a_coordinator_who_reviews_leaves_nothing_new_to_review() -> None:
+    opened = [reads(COORDINATOR, purpose="review"), reads(COORDINATOR, purpose="review", read="private_read")]
+    assert not any(marks(opened))
+    assert marks([reads(COORDINATOR, purpose="complaint")]) == [("never_acted",)]
+
+
+def test_a_named_reader_of_a_restricted_kit_need_not_have_worked_with_it() -> None:
+    safety = [reads(CUSTODIAN, purpose="safety"), reads(NURSE, purpose="safety")]
+    named = Around(readers={"7M4P9XQ3RT6C": {"casper"}})
+    assert marks(safety, named) == [(), ("never_acted",)]
+
+
+def test_what_a_judge_ordered_to_hand_out_does_not_stand_out() -> None:
+    handed = [
+        reads(COORDINATOR, purpose="court", read=part)
+        for part in ("private_disclose", "private_disclosed", "custody_trail_export", "choices_trail_export")
+    ]
+    apart = [each for one in handed for each in marks([one])]
+    assert apart == [(), (), ("never_acted",), ("never_acted",)]
+    ordered = Around(ordered={"7M4P9XQ3RT6C"})
+    assert not any(marks(handed, ordered))
+
+
 def test_police_and_justice_state_a_reason_each_time_and_do_not_stand_out_for_it() -> None:
     assert marks([reads(OFFICER, purpose="court"), reads(MAGISTRATE, purpose="court")]) == [(), ()]
 
@@ -167,5 +191,6 @@ def test_a_review_names_the_record_that_it_reviews() -> None:
     assert reviewed_by([reading, review]) == {reading.digest: review}
 
 
-def test_every_rule_has_its_words_for_people() -> None:
+def test_every_rule_and_every_finding_has_its_words_for_people() -> None:
     assert {rule.name: rule.says for rule in RULES} == texts.UNUSUAL
+    assert tuple(texts.FOUND) == FOUND

@@ -194,6 +194,14 @@ def test_the_glass_opens_a_restricted_kit_for_an_hour_on_record_and_with_an_alar
     assert "nils" not in alarm.lower()
 
 
+def test_whatever_is_stated_during_the_hour_is_on_record_as_the_glass(desk: Desk) -> None:
+    kit, colleague = restricted(desk), desk.at(NURSE_2)
+    assert colleague.client.post(f"/api/kits/{kit}/glass", json={"reason": "victim_in_danger"}).is_success
+    assert colleague.get(f"kits/{kit}", purpose="review").status_code == 200
+    assert colleague.get(f"kits/{kit}/custody-trail", purpose="court").status_code == 200
+    assert {r.get("purpose") for r in records(desk, NURSE_2)} == {"break_glass"}
+
+
 def test_the_glass_closes_after_an_hour(desk: Desk, advance: Callable[[timedelta], None]) -> None:
     kit, colleague = restricted(desk), desk.at(NURSE_2)
     assert colleague.client.post(f"/api/kits/{kit}/glass", json={"reason": "court_deadline"}).is_success
@@ -289,14 +297,17 @@ def test_what_stands_out_is_reviewed_by_another_coordinator_once(desk: Desk) -> 
     kit = quiet(desk)
     first, second = desk.at(COORDINATOR), second_coordinator(desk)
     first.get(f"kits/{kit}", purpose="review")
+    assert lines(second, unusual="true") == [], "a review leaves nothing to review"
+    first.get(f"kits/{kit}", purpose="stock_take")
     (marked,) = lines(second, unusual="true")
     path = f"/api/readings/{marked['digest']}/review"
     own = first.client.post(path)
     assert own.status_code == 403
     assert "Another coordinator" in own.json()["detail"]
-    assert second.client.post(path).status_code == 201
+    assert second.client.post(path, params={"found": "nothing at all"}).status_code == 422
+    assert second.client.post(path, params={"found": "passed_on"}).status_code == 201
     (again,) = lines(second, unusual="true")
-    assert again["reviewed_by"] == CUSTODIAN_2.name
+    assert (again["reviewed_by"], again["found"]) == (CUSTODIAN_2.name, "passed_on")
     assert second.client.post(path).status_code == 409
     assert second.client.post(f"/api/readings/{'ab' * 32}/review").status_code == 404
     assert second.client.post("/api/readings/nonsense/review").status_code == 422
