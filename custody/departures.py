@@ -5,15 +5,15 @@ offered stays where it is; here it is found, so that a colleague takes it over a
 """
 
 from collections.abc import Collection, Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, and_, exists, func, literal, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from custody import tables as t
-from custody.people import Actor, Function
-from custody.protocol import Custody, Legal
+from custody.people import STAFF, Actor, Function
+from custody.protocol import Custody, Legal, Retention
 
 IN_HANDS: Final = (Custody.PACKED, Custody.SEALED, Custody.OPENED)
 """The states of a package that lies in no place and is not on the way: somebody has it."""
@@ -103,3 +103,54 @@ async def still_with(
             known[place] = number
             counted[who, where] = (known[0], known[1], known[2])
     return counted
+
+
+async def open_under(
+    connection: AsyncConnection, people: Collection[str], at: datetime
+) -> Mapping[str, tuple[int, int, int]]:
+    """What is open under these names: packages in hand or on the way from or to them, restricted kits that
+    they read, proposals that wait. For whoever looks after the register (role custody_clerk): numbers, and
+    of no kit. The same as in ``custody.check_merged``."""
+    k, p = t.kit.c, t.proposal.c
+    found: dict[str, tuple[int, int, int]] = {}
+    with_them = await still_with(connection, people)
+    for person in people:
+        reads = select(func.count()).select_from(t.kit).where(k.readers.any(person))
+        waits = (
+            select(func.count())
+            .select_from(t.proposal)
+            .where(p.person == person, p.signed_at.is_(None), p.until > at)
+        )
+        counted = (
+            sum(sum(numbers) for (who, _), numbers in with_them.items() if who == person),
+            int(await connection.scalar(reads) or 0),
+            int(await connection.scalar(waits) or 0),
+        )
+        if any(counted):
+            found[person] = counted
+    return found
+
+
+async def readers_lost(
+    connection: AsyncConnection,
+    leaving: Mapping[str, date],
+    ended: Collection[tuple[str, str, str, date]],
+) -> int:
+    """How many restricted kits lose a reader when these people leave, each after their last day. ``ended`` are
+    the appointments that end by it: person, organisation, function, first day. For whoever looks after the
+    register (role custody_clerk): a number, and no kit."""
+    a, k = t.appointment.c, t.kit.c
+    held = await connection.execute(
+        select(a.person, a.organisation, a.function, a["from"], a.until).where(
+            a.person.in_(leaving), a.function.in_(STAFF)
+        )
+    )
+    stays = {
+        (row.person, row.organisation)
+        for row in held
+        if tuple(row)[:4] not in ended and (row.until is None or row.until > leaving[row.person])
+    }
+    kits = await connection.execute(
+        select(k.centre, k.readers).where(k.readers.overlap(list(leaving)), k.retention != Retention.DISPOSED)
+    )
+    return sum(any((r, row.centre) not in stays for r in row.readers if r in leaving) for row in kits)

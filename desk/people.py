@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from custody import reading
 from custody.decision import Decided, Seen
-from custody.departures import still_with
+from custody.departures import open_under, still_with
 from custody.directory import day_of
 from custody.event import FIELDS, EventRefused, Fact
 from custody.ledger import Command, Inconsistent, Ledger, MovedOn
@@ -330,6 +330,7 @@ async def bring_up_to(ledger: Ledger, file: File, digest: bytes, *, check: bool 
     before = await ledger.look(CLOCK, (), subjects)
     async with ledger.engine.connect() as connection:
         made = changes(file, await standing(connection))
+        await _refuse_open(connection, made)
     if check or not made:
         return made
 
@@ -348,6 +349,27 @@ async def bring_up_to(ledger: Ledger, file: File, digest: bytes, *, check: bool 
     except (Refused, MovedOn, Inconsistent) as refused:
         raise FileRefused(f"Nothing was written: {refused} Run it again.") from refused
     return made
+
+
+async def _refuse_open(connection: AsyncConnection, made: Sequence[Change]) -> None:
+    """Who is registered twice has nothing open under the entry that goes. Raises FileRefused."""
+    going = [c.fact.fields["register"]["id"] for c in made if c.fact.type == "person.merged"]
+    for person, counted in (await open_under(connection, going, await reading.now(connection))).items():
+        packages, kits, proposals = counted
+        told = [
+            f"{words}: {number}"
+            for number, words in (
+                (packages, "packages in their hands or on the way"),
+                (kits, "restricted kits they read"),
+                (proposals, "proposals that wait for a second person"),
+            )
+            if number
+        ]
+        raise FileRefused(
+            f"Nothing was written: {person} cannot become another entry yet. Under this one there are"
+            f" {'; '.join(told)}. First, signed in as {person}: store or hand over packages, name the entry"
+            " that stays as reader in place of this one, take proposals back or have them signed."
+        )
 
 
 def register(settings: Settings, path: Path, *, check: bool = False) -> int:

@@ -149,6 +149,31 @@ BEGIN
     PERFORM custody.check_hands(values_, step_, kit_number);
 END $$;
 
+-- Who turns out to be somebody else has nothing open under this name: nobody would sign in who could go on.
+CREATE FUNCTION custody.check_merged(person_ text, at timestamptz) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM custody.kit k WHERE person_ = ANY (k.readers)) THEN
+        RAISE EXCEPTION '% reads restricted kits under this name; name the other entry as reader first', person_
+            USING ERRCODE = 'CU002';
+    END IF;
+    IF EXISTS (
+        SELECT FROM custody.package p
+        WHERE (p.holder_person = person_ AND p.place IS NULL
+               AND p.state IN ('packed', 'sealed', 'opened', 'in_transit'))
+           OR (p.receiver_person = person_ AND p.state = 'in_transit')) THEN
+        RAISE EXCEPTION '% has packages, or hand-overs on the way, under this name; finish them first', person_
+            USING ERRCODE = 'CU002';
+    END IF;
+    IF EXISTS (
+        SELECT FROM custody.proposal p WHERE p.person = person_ AND p.signed_at IS NULL AND p.until > at) THEN
+        RAISE EXCEPTION '% has proposals under this name that wait for a second person', person_
+            USING ERRCODE = 'CU002';
+    END IF;
+END $$;
+
 -- As in 0002, with accounts of their own, people who are one, and the end of one function among several.
 CREATE OR REPLACE FUNCTION custody.apply_to_register(values_ jsonb, extra jsonb) RETURNS void
 LANGUAGE plpgsql
@@ -179,7 +204,9 @@ BEGIN
             RAISE EXCEPTION 'this person has no such account' USING ERRCODE = 'CU002';
         END IF;
     WHEN 'person.merged' THEN
-        -- Their accounts sign in the other from now on, who has the functions; what was recorded stays.
+        -- Their accounts sign in the other from now on, who has the functions; what was recorded stays. So
+        -- nothing may be waiting under the name that goes.
+        PERFORM custody.check_merged(id_, at);
         UPDATE custody.person SET merged_into = r ->> 'into'
         WHERE id = id_ AND merged_into IS NULL AND custody.human(r ->> 'into') <> id_;
         IF NOT FOUND THEN

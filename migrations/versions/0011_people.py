@@ -67,6 +67,7 @@ def upgrade() -> None:
     op.execute("REVOKE ALL ON FUNCTION custody.check_hands(jsonb, custody.step, text) FROM PUBLIC")
     op.execute("REVOKE ALL ON FUNCTION custody.at_work(text[], text, text[]) FROM PUBLIC")
     op.execute("REVOKE ALL ON FUNCTION custody.without_reader() FROM PUBLIC")
+    op.execute("REVOKE ALL ON FUNCTION custody.check_merged(text, timestamptz) FROM PUBLIC")
     op.execute("GRANT EXECUTE ON FUNCTION custody.human(text) TO custody_service, custody_clerk")
     op.execute("GRANT EXECUTE ON FUNCTION custody.without_reader() TO custody_service")
     op.execute("GRANT SELECT ON custody.account TO custody_service, custody_clerk")
@@ -86,6 +87,7 @@ def downgrade() -> None:
     for name in ("check_who", "apply_to_register"):
         op.execute(_as_in_0002(name))
     op.execute("DROP FUNCTION custody.check_hands(jsonb, custody.step, text)")
+    op.execute("DROP FUNCTION custody.check_merged(text, timestamptz)")
     op.execute("DROP FUNCTION custody.without_reader()")
     op.execute("DROP FUNCTION custody.at_work(text[], text, text[])")
     op.execute("DROP FUNCTION custody.human(text)")

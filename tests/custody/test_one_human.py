@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from custody import rebuild
+from custody import reading, rebuild
 from custody.commands import Accept, Offer, PackageRef, TakeOver, Void
 from custody.decision import Decided, Seen
 from custody.event import Fact
@@ -16,6 +16,7 @@ from custody.handling import fact, take_over, void
 from custody.handover import accept, offer
 from custody.ledger import Command
 from custody.people import CLOCK, Actor, Function
+from custody.prosecution import choice
 from custody.refusal import Refused
 from tests.conftest import Engines
 from tests.custody.story import CENTRE, COORDINATOR, NURSE, NURSE_2, Story, begin, ref
@@ -32,7 +33,8 @@ async def story(engines: Engines) -> Story:
     entry = {"id": "nina", "organisation": CENTRE, "function": "nurse", "from": "2020-01-01"}
     await record(told, "person.registered", "nina", {"id": "nina", "name": NINA.name or ""})
     await record(told, "person.appointed", "nina", entry)
-    return told
+    async with engines.service.connect() as connection:
+        return replace(told, directory=await reading.directory(connection))
 
 
 async def record(story: Story, type_: str, person: str, register: dict[str, str]) -> None:
@@ -42,12 +44,22 @@ async def record(story: Story, type_: str, person: str, register: dict[str, str]
 
 
 async def merged(story: Story, into: Actor, engines: Engines, *, still_appointed: bool = False) -> None:
+    """By a superuser's hand, whatever is still open: the rules about signatures and hands stand alone."""
+    until = (
+        "NULL" if still_appointed else "date '2020-06-01'"
+    )  # as if somebody appointed the wrong entry again
+    async with engines.superuser.begin() as connection:
+        await connection.execute(
+            text("UPDATE custody.person SET merged_into = :into WHERE id = 'nina'"), {"into": into.person}
+        )
+        await connection.execute(
+            text(f"UPDATE custody.appointment SET until = {until} WHERE person = 'nina'")
+        )
+
+
+async def found_to_be(story: Story, into: Actor) -> None:
+    """By the register."""
     await record(story, "person.merged", "nina", {"id": "nina", "into": into.person or ""})
-    if still_appointed:  # as if somebody appointed the wrong entry again
-        async with engines.superuser.begin() as connection:
-            await connection.execute(
-                text("UPDATE custody.appointment SET until = NULL WHERE person = 'nina'")
-            )
 
 
 async def test_whoever_is_registered_twice_is_no_second_person(story: Story, engines: Engines) -> None:
@@ -70,7 +82,7 @@ async def test_whoever_is_registered_twice_is_no_second_person(story: Story, eng
 
 async def test_nobody_accepts_from_themselves_under_another_name(story: Story, engines: Engines) -> None:
     kit = await story.registered(nurse=NINA)
-    await offered_by(story, NINA, kit)
+    await offered_by(story, NINA, kit, 1)
     await merged(story, NURSE, engines)
     order = Accept(packages=(ref(kit, 1),))
     with pytest.raises(Refused, match="who offers a package does not accept it"):
@@ -78,9 +90,14 @@ async def test_nobody_accepts_from_themselves_under_another_name(story: Story, e
     assert await story.do(NURSE_2, [kit], lambda s: accept(s, order, NURSE_2))
 
 
-async def offered_by(story: Story, giver: Actor, kit: str) -> None:
+async def offered_by(story: Story, giver: Actor, kit: str, *packages: int, to: str | None = None) -> None:
     def decide(seen: Seen) -> Decided:
-        order = Offer(packages=(ref(kit, 1),), organisation=CENTRE, due_at=seen.at + timedelta(hours=3))
+        order = Offer(
+            packages=tuple(ref(kit, package) for package in packages),
+            organisation=CENTRE,
+            person=to,
+            due_at=seen.at + timedelta(hours=3),
+        )
         return offer(seen, order, giver, story.directory, "ab" * 16)
 
     await story.do(giver, [kit], decide)
@@ -106,11 +123,62 @@ async def test_nobody_approves_what_they_proposed_under_another_name(story: Stor
 
 
 async def test_two_entries_do_not_become_each_other_in_a_circle(story: Story, engines: Engines) -> None:
-    await merged(story, NURSE, engines)
+    await found_to_be(story, NURSE)
     for person, into in (("nora", "nina"), ("nina", "nils"), ("nils", "nils")):
         with pytest.raises(Refused, match="cannot become one person"):
             await record(story, "person.merged", person, {"id": person, "into": into})
     assert await rebuild.check(engines.clerk) == []
+
+
+async def test_nobody_becomes_another_entry_while_packages_are_in_hand_or_on_the_way(story: Story) -> None:
+    kit = await story.registered(nurse=NINA)
+    for way in ("in hand", "offered"):
+        with pytest.raises(Refused, match="nina has packages, or hand-overs on the way") as refused:
+            await found_to_be(story, NURSE)
+        assert "finish them first" in str(refused.value), way
+        if way == "in hand":
+            await offered_by(story, NINA, kit, 1, 2, 3)
+    order = Accept(packages=tuple(ref(kit, package) for package in (1, 2, 3)))
+    await story.do(NURSE_2, [kit], lambda s: accept(s, order, NURSE_2))
+    await found_to_be(story, NURSE)
+
+
+async def test_nobody_becomes_another_entry_while_an_offer_to_them_is_open(story: Story) -> None:
+    kit = await story.registered()
+    await offered_by(story, NURSE, kit, 1, to="nina")
+    with pytest.raises(Refused, match="hand-overs on the way"):
+        await found_to_be(story, NURSE)
+
+
+async def test_nobody_becomes_another_entry_while_they_propose_something(
+    story: Story, engines: Engines
+) -> None:
+    kit = await story.registered()
+    proposal = await story.propose(NINA, kit)
+    with pytest.raises(Refused, match="nina has proposals"):
+        await found_to_be(story, NURSE)
+    async with engines.superuser.begin() as connection:
+        await connection.execute(text("DELETE FROM custody.proposal WHERE id = :id"), {"id": proposal})
+    await found_to_be(story, NURSE)
+
+
+async def test_nobody_becomes_another_entry_while_they_read_a_restricted_kit(story: Story) -> None:
+    """Otherwise the one person there is would find no kit, and nobody else would either."""
+    kit = await story.registered()
+
+    async def read_by(*readers: str, author: Actor) -> None:
+        await story.do(
+            author,
+            [kit],
+            lambda s: Decided(facts=(choice(s.kit(kit), "kit.restricted", author, readers=sorted(readers)),)),
+        )
+
+    await read_by("nina", "coraline", author=NINA)
+    with pytest.raises(Refused, match="name the other entry as reader first"):
+        await found_to_be(story, NURSE)
+    await read_by("nora", "coraline", author=NINA)
+    await found_to_be(story, NURSE)
+    assert (await story.look(NURSE, kit)).kits.keys() == {kit}
 
 
 async def test_an_account_signs_one_person_in_and_can_go_to_another_once_it_is_removed(
