@@ -17,6 +17,9 @@ gets (at most 4096), for `unwrap` of these the 64 bytes again. It has ten second
 (`audit.keybox`). The first 32 of the 64 are SHA-256 over the kit and the key's number, so that what was
 wrapped for one kit does not open for another, whatever the program does; the other 32 are the data key.
 
+A data key is used only after it was unwrapped again: a program that prints something else and reports success
+would lose what is sealed for good.
+
 No key and no value of a variable is ever part of a message.
 """
 
@@ -26,6 +29,7 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
@@ -52,6 +56,8 @@ _FILE: Final = re.compile(
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _ENVIRONMENT: Final = b"ENVIRONMENT "
 _COMMAND: Final = b"COMMAND "
+
+_log = logging.getLogger(__name__)
 
 
 class NoMaster(CannotStart, LookupError):
@@ -142,12 +148,34 @@ class FileMasters:
         self._read: dict[Path, tuple[tuple[int, int, int], Source]] = {}
 
     def wrap(self, centre: str, kit: str, data_key: bytes) -> bytes:
-        """This kit's data key under the newest master key of the centre.
+        """This kit's data key under the newest master key of the centre, opened again before it is answered.
 
         Raises ValueError for what is no identifier of a centre, NoMaster where there is none and none may be
-        made, CannotStart for a file or program that is not as it should be.
+        made, NotUnwrapped where it does not open again, CannotStart for a file or program that is not as it
+        should be.
         """
-        return self.wrap_with(self.newest(centre), kit, data_key)
+        newest = None
+        try:
+            newest = self.newest(centre)
+            wrapped = self.wrap_with(newest, kit, data_key)
+            self._try(newest, kit, data_key, wrapped)
+        except CannotStart:
+            _log.error("no data key can be wrapped for %s%s", centre, self._kept_by(newest))
+            raise
+        return wrapped
+
+    def _try(self, master: MasterFile, kit: str, data_key: bytes, wrapped: bytes) -> None:
+        try:
+            same = hmac.compare_digest(self.unwrap(master.centre, kit, wrapped), data_key)
+        except PrivateRefused:
+            same = False
+        if not same:
+            raise NotUnwrapped(f"{master.path} does not open what it wraps. Take it away, or mend it.")
+
+    def _kept_by(self, master: MasterFile | None) -> str:
+        """Which program it is, for the log: its name alone, for an argument may be a secret."""
+        known = None if master is None else self._read.get(master.path)
+        return f": {known[1].command[0]}" if known and isinstance(known[1], Program) else ""
 
     def unwrap(self, centre: str, kit: str, wrapped: bytes) -> bytes:
         """The data key. Raises as `wrap`, and PrivateRefused for what was not wrapped so for this kit."""

@@ -27,6 +27,7 @@ from custody.ledger import MovedOn
 from custody.number import NumberRefused
 from custody.refusal import KeyUsed, NotPermitted, NotSeen, Refused, Stale
 from desk.session import TooManyAttempts
+from desk.settings import CannotStart
 from desk.token import TokenRefused
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -34,10 +35,9 @@ MOST_FAULTS: Final = 20
 _STATED: Final = re.compile(r"[a-z_]+(?:\[\d+\])?(?:\.[a-z_]+(?:\[\d+\])?)*(?= (?:must|is not|has|lacks))")
 """How `custody.event` begins a refusal: with the name of the field."""
 _PLACE: Final = re.compile(r"\[(\d+)\]")
-OUR_FAULT: Final = (
-    "Something failed on our side. Before you repeat the step, look whether it was recorded; sending the same"
-    " request again with the same Idempotency-Key is safe."
-)
+OUR_FAULT: Final = "Something failed on our side. Before you repeat the step, look whether it was recorded."
+SEND_AGAIN: Final = "Sending the same request again with the same Idempotency-Key is safe."
+"""For programs: it stands in the document alone. People at a page are told to send the same form again."""
 
 Translate = Callable[[str], str]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -78,8 +78,7 @@ class TookTooLong(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "This took too long and was given up. Before you repeat the step, look whether it was recorded;"
-            " sending the same request again with the same Idempotency-Key is safe."
+            "This took too long and was given up. Before you repeat the step, look whether it was recorded."
         )
 
 
@@ -97,7 +96,8 @@ class Problem:
 
     `kind` is the last part of the problem's type and never changes; `title` and `message` are message keys,
     `values` fill the places of `message`; `step` is the key of the step that was refused, if one was.
-    `reference` ties what a person was shown to one line of the log.
+    `reference` ties what a person was shown to one line of the log. `for_programs` is one more sentence of
+    the document that no page shows.
     """
 
     kind: str
@@ -109,6 +109,7 @@ class Problem:
     step: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     reference: str | None = None
+    for_programs: str | None = None
 
     def says(self, translate: Translate = str) -> str:
         """The whole sentence, in the language of `translate`."""
@@ -117,11 +118,12 @@ class Problem:
 
     def document(self, base_url: str = "", translate: Translate = str) -> dict[str, Any]:
         """The members of RFC 9457, section 3.1, and `errors` (section 3, its example) for single inputs."""
+        detail = self.says(translate)
         told: dict[str, Any] = {
             "type": f"{base_url}/problems/{self.kind}",
             "title": translate(self.title),
             "status": self.status,
-            "detail": self.says(translate),
+            "detail": f"{detail} {translate(self.for_programs)}" if self.for_programs else detail,
         }
         if self.faults:
             told["errors"] = [
@@ -183,6 +185,14 @@ PROBLEMS: Final[Mapping[type[Exception], Row]] = {
     sqlalchemy.exc.OperationalError: _BUSY,
     sqlalchemy.exc.InterfaceError: _BUSY,
     sqlalchemy.exc.TimeoutError: _BUSY,
+    CannotStart: _of(  # while requests are served: a master key that is missing, silent or of no use
+        "not-now",
+        503,
+        "Not available now",
+        "What must stay private at the centre cannot be sealed or opened now: its master key does not answer."
+        " Nothing was registered or changed. Tell those who run the service; until then use the paper form.",
+        Retry_After="60",
+    ),
     TookTooLong: _of("not-now", 503, "Not available now", Retry_After="5"),
     psycopg.OperationalError: _BUSY,
     psycopg.InterfaceError: _BUSY,
@@ -224,6 +234,7 @@ def problem_of(happened: Exception, reference: str | None = None) -> Problem:
         message=str(happened) if row.message is None else row.message,
         headers=row.headers,
         reference=reference,
+        for_programs=SEND_AGAIN if row is _FAULT or isinstance(happened, TookTooLong) else None,
     )
     match happened:
         case NotSeen():
@@ -272,6 +283,7 @@ def _of_status(raised: HTTPException, reference: str | None) -> Problem:
         message=row.message or TokenRefused.MESSAGE,
         headers=(*row.headers, *allowed),
         reference=reference,
+        for_programs=SEND_AGAIN if row is _FAULT else None,
     )
 
 

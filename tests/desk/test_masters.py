@@ -24,6 +24,8 @@ from desk.masters import (
     write_new,
 )
 from desk.settings import CannotStart
+from tests.custody.story import NURSE
+from tests.desk.conftest import Desk, new_kit
 
 CENTRE, OTHER = "zsg-sterrenberg", "zsg-maanhoek"
 KIT, OTHER_KIT = "7M4P9XQ3RT6C", "0" * 12
@@ -235,6 +237,41 @@ def test_a_program_that_answers_with_something_else_opens_nothing(tmp_path: Path
     lay(tmp_path, program(tmp_path, "import sys; sys.stdout.write('x' * 63)"), number=2)
     with pytest.raises(NotUnwrapped, match="printed 63 bytes"):
         FileMasters(tmp_path).unwrap(CENTRE, KIT, MARK + (2).to_bytes(4, "big") + b"y")
+
+
+RUBBISH = "import sys; sys.stdout.write('x' * 64)"
+
+
+@pytest.mark.parametrize("text", [RUBBISH, KMS.replace('b"")', "sys.argv[-1].encode())")])
+def test_nothing_is_wrapped_by_a_program_that_does_not_open_it_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    lay(tmp_path, program(tmp_path, text) + " --pin INVENTED-PIN")
+    with pytest.raises(NotUnwrapped):
+        FileMasters(tmp_path).wrap(CENTRE, KIT, KEY)
+    (line,) = caplog.messages
+    assert line == f"no data key can be wrapped for {CENTRE}: {sys.executable}"
+
+
+@pytest.mark.parametrize(
+    "line", ["rubbish", "COMMAND /nowhere/kms", "ENVIRONMENT NO_SUCH_MASTER", "half a key"]
+)
+def test_where_the_master_key_does_not_answer_nothing_is_registered_and_it_is_said_plainly(
+    desk: Desk, tmp_path: Path, line: str
+) -> None:
+    keys = tmp_path / "masters"
+    keys.mkdir()
+    lay(keys, program(tmp_path, RUBBISH) if line == "rubbish" else line)
+    desk.service.ledger._masters = FileMasters(keys)
+    before = desk.count()
+    refused = desk.at(NURSE).post("kits", new_kit(desk.now()))
+    assert refused.status_code == 503, refused.text
+    assert "master key does not answer" in refused.json()["detail"]
+    assert (desk.count(), desk.count("kit"), desk.count("data_key")) == (before, 0, 0)
+    path_of(keys, CENTRE, 1).unlink()
+    lay(keys, program(tmp_path, KMS))
+    kit = desk.at(NURSE).register(desk.now())["kit"]
+    assert "INVENTED-1" in desk.at(NURSE).get(f"kits/{kit}/private", purpose="review").text
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:

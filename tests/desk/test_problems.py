@@ -28,11 +28,13 @@ from desk.problems import (
     STATUSES,
     ForeignForm,
     NotSignedIn,
+    TookTooLong,
     problem_of,
     send_problem,
     wants_page,
 )
 from desk.session import TooManyAttempts
+from desk.settings import CannotStart
 from desk.token import TokenRefused, Why
 
 pytestmark = pytest.mark.anyio
@@ -95,6 +97,7 @@ async def test_a_kit_that_never_existed_and_one_that_is_not_yours_give_the_same_
         (Inconsistent("kit 7M4P9XQ3RT6C canary"), 500),
         (KeyError("canary"), 500),
         (RuntimeError("canary {x}"), 500),
+        (CannotStart("canary"), 503),
         (sqlalchemy.exc.TimeoutError("canary"), 503),
         (psycopg.OperationalError("canary"), 503),
         (psycopg.errors.CheckViolation("canary"), 500),
@@ -204,6 +207,15 @@ def test_a_page_shows_the_same_problem_in_its_own_language() -> None:
     refused = Refused("Package {package} is with {holder}.", package=2, holder="Invented Courier")
     problem = problem_of(refused)
     assert problem.says(lambda key: dutch.get(key, key)) == "Pakket 2 is bij Invented Courier."
+
+
+@pytest.mark.parametrize("happened", [RuntimeError("canary"), TookTooLong()], ids=["fault", "late"])
+def test_what_only_a_program_can_use_stands_in_the_document_and_on_no_page(happened: Exception) -> None:
+    problem = problem_of(happened)
+    assert "look whether it was recorded" in problem.says()
+    assert "Idempotency-Key" not in problem.says()
+    assert problem.document()["detail"].endswith("the same Idempotency-Key is safe.")
+    assert "Idempotency-Key" not in problem_of(NotSeen()).document()["detail"]
 
 
 def test_one_kind_has_one_title_and_every_status_is_an_error() -> None:
