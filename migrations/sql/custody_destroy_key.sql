@@ -39,12 +39,15 @@ END $$;
 
 -- What belongs to an event and stands outside it: the wrapped data key, the sealed private part, the hashes
 -- of a card. Called by custody.append only, in the event's transaction, and only about the kits of its events.
+-- A card comes with the event that states it was issued or stopped, one for each kit; a data key with the first
+-- events of its kit that name a private part. Neither rides along with anything else.
 CREATE OR REPLACE FUNCTION custody.keep_secrets(extra jsonb, events bytea[], kits text[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     x jsonb;
+    digests bytea[] := (SELECT array_agg(sha256(b)) FROM unnest(events) b);
 BEGIN
     IF EXISTS (
         SELECT FROM (VALUES ('data_keys'), ('cards'), ('destroyed_keys')) AS about (what),
@@ -52,6 +55,25 @@ BEGIN
         WHERE NOT coalesce(y ->> 'kit' = ANY (kits), false)
     ) THEN
         RAISE EXCEPTION 'a secret of a kit that these events are not about' USING ERRCODE = 'CU003';
+    END IF;
+    IF EXISTS (SELECT FROM jsonb_array_elements(coalesce(extra -> 'cards', '[]')) y
+               GROUP BY y ->> 'kit' HAVING count(*) > 1)
+       OR EXISTS (
+           SELECT FROM jsonb_array_elements(coalesce(extra -> 'cards', '[]')) y
+           WHERE NOT EXISTS (
+               SELECT FROM custody.event e
+               WHERE e.kit = y ->> 'kit' AND e.digest = ANY (digests)
+                 AND CASE WHEN y ? 'code_hash'
+                     THEN e.type = 'card.issued' AND convert_from(e.bytes, 'UTF8')::jsonb ->> 'card' = 'issued'
+                     ELSE e.type = 'card.stopped' END)) THEN
+        RAISE EXCEPTION 'a card that no event issues or stops' USING ERRCODE = 'CU003';
+    END IF;
+    IF EXISTS (
+        SELECT FROM jsonb_array_elements(coalesce(extra -> 'data_keys', '[]')) y
+        WHERE NOT coalesce((
+            SELECT bool_and(e.digest = ANY (digests)) FROM custody.event e
+            WHERE e.kit = y ->> 'kit' AND convert_from(e.bytes, 'UTF8')::jsonb ? 'private'), false)) THEN
+        RAISE EXCEPTION 'a data key comes with the first private part of its kit' USING ERRCODE = 'CU003';
     END IF;
     FOR x IN SELECT jsonb_array_elements(coalesce(extra -> 'data_keys', '[]')) LOOP
         INSERT INTO custody.data_key (kit, centre, wrapped, made_at)
@@ -77,6 +99,6 @@ BEGIN
         END IF;
     END LOOP;
     FOR x IN SELECT jsonb_array_elements(coalesce(extra -> 'destroyed_keys', '[]')) LOOP
-        PERFORM custody.destroy_key(x ->> 'kit', (SELECT array_agg(sha256(b)) FROM unnest(events) b));
+        PERFORM custody.destroy_key(x ->> 'kit', digests);
     END LOOP;
 END $$;

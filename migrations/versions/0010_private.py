@@ -1,4 +1,4 @@
-"""Master keys that can be replaced, and the one function that deletes: data keys are wrapped anew, or destroyed.
+"""Master keys that can be replaced, one function that deletes, and secrets that come with their own event.
 
 | role | may |
 |---|---|
@@ -23,7 +23,7 @@ BEFORE = "CREATE FUNCTION custody.keep_secrets"
 
 
 def upgrade() -> None:
-    """One function deletes, one wraps anew."""
+    """One function deletes, one wraps anew; a card comes with its event, a key with the first part."""
     op.execute((SQL / "custody_destroy_key.sql").read_text(encoding="utf-8"))
     op.execute("REVOKE ALL ON FUNCTION custody.destroy_key(text, bytea[]) FROM PUBLIC")
     op.execute("REVOKE ALL ON FUNCTION custody.rewrap(text, bytea, bytea) FROM PUBLIC")
@@ -31,7 +31,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """The deletion back into `keep_secrets`, as 0002 has it."""
+    """`keep_secrets` as 0002 has it, with the deletion in it."""
     secrets = (SQL / "custody_secrets.sql").read_text(encoding="utf-8")
     first = secrets[secrets.index(BEFORE) :]
     op.execute(first[: first.index("END $$;") + len("END $$;")].replace("CREATE", "CREATE OR REPLACE", 1))
