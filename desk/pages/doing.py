@@ -27,7 +27,7 @@ from desk.api.answers import of_centre
 from desk.doors import BY_ACTION, Door
 from desk.edge import Signed
 from desk.pages import forms
-from desk.pages.options import Chosen, asked_in_words, by_storage
+from desk.pages.options import Chosen, asked_in_words, by_storage, unread_by
 from desk.pages.page import page, to, translated
 from desk.problems import Problem, problem_of
 from desk.service import Done, Given, Waiting
@@ -101,6 +101,7 @@ async def _form(
         seal_seen=door.action in forms.SEALS_SEEN,
         seal_unseen=door.action in forms.SEALS_UNSEEN,
         seal_asked=door.action in forms.SEALS_ASKED,
+        unread=unread_by(chosen),
         apart=by_storage(chosen) if door.action == "package.store" else {},
         channel=await _channel(request, who, door, kit),
         asked=await _asked(request, who, door, filled),

@@ -34,6 +34,8 @@ from desk.service import Given
 from retention.keeping import GROUNDS
 
 DIGESTS: Final = frozenset({"digest", "letter", "order"})
+# The command may be without a reason; who sends the form is asked for one.
+REASON_ASKED: Final = frozenset({"release.open"})
 SEALS_NEW: Final = frozenset({"package.seal", "package.reseal"})
 # Where the seal is looked at, so that nothing may be ticked beforehand; and where it is out of sight.
 SEALS_SEEN: Final = frozenset(
@@ -79,7 +81,8 @@ def _control(door: Door, name: str, kind: Any, chosen: Chosen) -> Control | None
     label, hint = texts.FIELDS.get(name, name), texts.HINTS.get(name, "")
 
     def made(drawn: str, options: Sequence[Option] = (), value: str = "", **more: Any) -> Control:
-        told = {"required": not optional, "hint": hint, **more}
+        asked = name == "reason" and door.action in REASON_ASKED
+        told = {"required": asked or not optional, "hint": hint, **more}
         return Control(name=name, kind=drawn, label=label, options=tuple(options), value=value, **told)
 
     if door.action == "event.correct" and name == "digest":
@@ -314,6 +317,8 @@ async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen
             return split_into(form, chosen)
         case "missing":
             return value(form, name) == "true"
+        case "reason" if door.action in REASON_ASKED and value(form, name) is None:
+            raise Refused("Say why.", field="reason")
         case "parts" | "readers":
             return [str(v) for v in form.getlist(name)]
     if name in DIGESTS:

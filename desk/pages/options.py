@@ -164,8 +164,18 @@ def unread(chosen: Chosen, organisation: str, person: str) -> tuple[str, ...]:
     for kit in chosen.kits.values():
         told = kit.readers and kit.centre == organisation and not kept_out(chosen.actor, kit)
         if told and person not in kit.readers:
-            return (texts._("not a reader: will see this package only"),)
+            return (texts._("not a reader: will see only what is offered"),)
     return ()
+
+
+def unread_by(chosen: Chosen) -> list[str]:
+    """The colleagues who are no readers of a restricted kit that stands on the form, by name."""
+    names = {
+        a.name
+        for a in chosen.directory.appointments
+        if a.person != chosen.actor.person and unread(chosen, a.organisation, a.person)
+    }
+    return sorted(names)
 
 
 async def asked_in_words(request: Request, who: edge.Signed, ids: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 import re
 
-from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, NURSE_2, new_number
+from tests.custody.story import COORDINATOR, CUSTODIAN, MAGISTRATE, NURSE, NURSE_2, new_number
+from tests.desk.test_restricted import released
 from tests.pages.conftest import Pages
 from tests.pages.doings import register
 
@@ -53,3 +54,51 @@ def test_the_restriction_is_lifted_by_a_coordinator_and_another_reader(pages: Pa
     nurse.press("Sign")
     assert nurse.sees("Restriction lifted")
     assert other.go(f"/kits/{kit}?for=review") == 200
+
+
+def test_who_offers_a_restricted_kit_is_told_who_is_no_reader(pages: Pages) -> None:
+    nurse = pages.at(NURSE)
+    kit = register(nurse)
+    nurse.go(f"/do/handover.offer?p={kit}.1")
+    assert not nurse.sees("not a reader")
+    nurse.go(f"/do/kit.restrict?kit={kit}")
+    assert nurse.sees("when a colleague, or somebody close to a colleague, is concerned")
+    assert nurse.sees("Coraline Kompas – Coordinator")
+    nurse.check(readers="coraline")
+    nurse.press("Restrict to named readers")
+    nurse.go(f"/do/handover.offer?p={kit}.1")
+    labels = nurse.page.locator("select[name='to'] option").all_inner_texts()
+    assert "Casper Kluis – not a reader: will see only what is offered" in labels
+    assert "Coraline Kompas" in labels
+    assert nurse.sees("not a reader. They will see only what you offer them.")
+
+
+def test_a_reader_who_left_stands_on_the_kits_page_by_name(pages: Pages) -> None:
+    nurse = pages.at(NURSE)
+    kit = register(nurse)
+    nurse.go(f"/do/kit.restrict?kit={kit}")
+    nurse.check(readers="coraline")
+    nurse.press("Restrict to named readers")
+    with pages.desk.database.connect("superuser") as connection:
+        connection.execute("UPDATE custody.appointment SET until = '2020-06-01' WHERE person = 'coraline'")
+    nurse.go("/")
+    assert nurse.sees("one reader left, or no coordinator among its readers: name another")
+    nurse.go(f"/kits/{kit}?for=task")
+    assert nurse.sees("Read by Coraline Kompas (left), Nora Nachtwacht.")
+
+
+def test_the_magistrate_reads_for_how_long_the_kit_is_opened_and_says_why(pages: Pages) -> None:
+    kit = released(pages.desk, 1, 2)
+    magistrate = pages.at(MAGISTRATE)
+    assert magistrate.go(f"/kits/{kit}?for=court") == 200
+    assert magistrate.go(f"/do/release.open?kit={kit}") == 200
+    assert magistrate.sees("until the release is found in error; it cannot be closed again")
+    magistrate.page.evaluate("document.querySelector('[name=reason]').required = false")
+    magistrate.press("Open the kit to its centre")
+    assert magistrate.sees("Say why.")
+    magistrate.fill(reason="for the hearing")
+    magistrate.press("Open the kit to its centre")
+    custodian = pages.at(CUSTODIAN)
+    custodian.go(f"/kits/{kit}?for=review")
+    offered = custodian.page.locator("a[href*='seal.check']")
+    assert [a.get_attribute("href") for a in offered.all()] == [f"/do/seal.check?p={kit}.3"]
