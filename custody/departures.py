@@ -115,7 +115,7 @@ async def open_under(
     found: dict[str, tuple[int, int, int]] = {}
     with_them = await still_with(connection, people)
     for person in people:
-        reads = select(func.count()).select_from(t.kit).where(k.readers.any(person))
+        reads = select(func.count()).select_from(t.kit).where(k.readers.contains([person]))
         waits = (
             select(func.count())
             .select_from(t.proposal)
@@ -136,9 +136,11 @@ async def readers_lost(
     leaving: Mapping[str, date],
     ended: Collection[tuple[str, str, str, date]],
 ) -> int:
-    """How many restricted kits lose a reader when these people leave, each after their last day. ``ended`` are
-    the appointments that end by it: person, organisation, function, first day. For whoever looks after the
-    register (role custody_clerk): a number, and no kit."""
+    """How many restricted kits lose a reader when these people leave, each after their last day.
+
+    ``ended`` are the appointments that end by it: person, organisation, function, first day. For whoever
+    looks after the register (role custody_clerk): a number, and no kit.
+    """
     a, k = t.appointment.c, t.kit.c
     held = await connection.execute(
         select(a.person, a.organisation, a.function, a["from"], a.until).where(

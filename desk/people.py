@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from custody import reading
 from custody.decision import Decided, Seen
-from custody.departures import open_under, still_with
+from custody.departures import open_under, readers_lost, still_with
 from custody.directory import day_of
 from custody.event import FIELDS, EventRefused, Fact
 from custody.ledger import Command, Inconsistent, Ledger, MovedOn
@@ -414,6 +414,7 @@ async def _left(connection: AsyncConnection, made: Sequence[Change]) -> list[str
     }
     if not leaving:
         return []
+    today = day_of(await reading.now(connection))
     told = []
     for (person, organisation), counted in sorted((await still_with(connection, list(leaving))).items()):
         held, offered, awaited = counted
@@ -426,11 +427,21 @@ async def _left(connection: AsyncConnection, made: Sequence[Change]) -> list[str
             )
             if number
         ]
+        when = "now" if leaving[person] < today else "once the last day is over"
         told.append(
             f'{person} at {organisation} {", ".join(parts)}. The worklist has them under "With somebody who'
-            ' left" once the last day is over.'
+            f' left" {when}.'
         )
+    if lost := await readers_lost(connection, leaving, _ended_by(made)):
+        kits = "1 restricted kit loses" if lost == 1 else f"{lost} restricted kits lose"
+        told.append(f"{kits} a reader. Where too few are left, the worklist of the others asks for another.")
     return told
+
+
+def _ended_by(made: Iterable[Change]) -> set[tuple[str, str, str, date]]:
+    """The appointments that end: person, organisation, function, first day."""
+    told = [each.fact.fields["register"] for each in made if each.fact.type == "person.left"]
+    return {(r["id"], r["organisation"], r["function"], date.fromisoformat(r["from"])) for r in told}
 
 
 def _packages(number: int) -> str:

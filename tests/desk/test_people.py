@@ -397,10 +397,33 @@ def test_who_left_is_signed_out_at_once_and_what_they_hold_is_told_in_numbers(
     told = capsys.readouterr().out
     assert "1 session ended." in told
     assert f"nora at {CENTRE} holds 3 packages." in told
+    assert 'under "With somebody who left" now.' in told
+    assert "restricted" not in told
     assert kit not in told
     assert not is_open(desk, value)
     assert is_open(desk, other)
     assert desk.at(NURSE).get("me").status_code == 403
+
+
+def test_the_register_tells_how_many_restricted_kits_lose_a_reader(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nurse = desk.at(NURSE)
+    kits = [nurse.register(desk.now())["kit"] for _ in range(3)]
+    for kit in kits[:2]:
+        nurse.post("restrictions", {"kit": kit, "readers": ["coraline", "nora"]}).raise_for_status()
+    last_day = desk.now().date() - timedelta(days=2)
+    settings = settings_for(
+        desk.database, tmp_path, desk.base_url, clerk_database_url=desk.database.url("clerk")
+    )
+    path = written(tmp_path, leaving("nora", last_day))
+    for check in (True, False):
+        assert register(settings, path, check=check) == 0
+        told = capsys.readouterr().out
+        assert "2 restricted kits lose a reader." in told
+        assert not any(kit in told for kit in kits)
+    assert of_desk(desk, tmp_path, leaving("nils", last_day)) == 0
+    assert "restricted" not in capsys.readouterr().out
 
 
 # --- what is left behind -----------------------------------------------------------------------------------
