@@ -6,7 +6,8 @@ slow hash of its code. Whoever opens it says why. From then on, for twelve hours
 in with the code, each under their own name, and every sign-in stands in the trail of the centre and so in the
 log. Afterwards it is spent. Until a coordinator who did not use it has reviewed it, an alarm stands.
 
-What it does not do stands in `desk.edge`: nothing is disposed of, exported, disclosed or lifted with it.
+Whoever has the sheet can choose any of these names, and in a second browser another one: so nothing that
+needs two people, and nothing that can wait for the day, goes with it. What does go stands in `desk.edge`.
 """
 
 import hmac
@@ -14,19 +15,21 @@ import logging
 import secrets
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import scrypt, sha256
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from custody.card import CODE_RANDOM_BYTES, CardCode, CardRefused, issue_code, parse_code
 from custody.decision import Decided, Seen
 from custody.event import Fact, write_moment
 from custody.ledger import Command, Ledger, Receipt
-from custody.people import STAFF, Actor
+from custody.people import Actor, Function
 from custody.permission import permit
 from custody.refusal import NotSeen, Refused
 from desk.tables import duty_credential as table
@@ -34,6 +37,8 @@ from desk.tables import duty_credential as table
 LIFE: Final = timedelta(hours=12)
 ISSUER: Final = "duty:"
 """Before the centre's name: what a session that began with the credential has instead of a provider."""
+FUNCTIONS: Final = (Function.NURSE, Function.CUSTODIAN)
+"""Who works at night. A coordinator stays free to review what was done with it."""
 REASONS: Final = ("provider_down", "account_blocked", "token_lost")
 FINDINGS: Final = ("in_order", "not_in_order")
 
@@ -164,6 +169,12 @@ async def unreviewed(connection: AsyncConnection, centre: str) -> tuple[Credenti
     return tuple(_credential(row) for row in await connection.execute(found))
 
 
+async def same_people(connection: AsyncConnection, people: Iterable[str]) -> frozenset[str]:
+    """The humans behind these entries of the register: of somebody registered twice, one."""
+    named = sa.func.unnest(sa.literal(list(people), ARRAY(sa.Text))).column_valued("named")
+    return frozenset(await connection.scalars(sa.select(sa.func.custody.human(named))))
+
+
 def _credential(row: sa.Row[tuple[object, ...]]) -> Credential:
     told = {name: getattr(row, name) for name in Credential.__dataclass_fields__}
     opening = None if row.opening is None else bytes(row.opening).hex()
@@ -183,7 +194,7 @@ async def use(
     """
     if reason not in REASONS:
         raise Refused("Say why the duty credential is used.", field="reason")
-    if actor.organisation != credential.centre or actor.function not in STAFF:
+    if actor.organisation != credential.centre or actor.function not in FUNCTIONS:
         raise DutyRefused
     subject = f"organisation:{credential.centre}"
     type_ = "duty.opened" if credential.opened_at is None else "duty.used"
@@ -243,23 +254,24 @@ async def review(
     one = next((each for each in waiting if each.id == id_), None)
     if one is None or one.opening is None:
         raise NotSeen
-    if actor.person in one.used_by:
-        raise Refused("Who used the duty credential does not review it. Let another coordinator do it.")
+    async with engine.connect() as connection:
+        used = await same_people(connection, one.used_by)
+        if await same_people(connection, (actor.person or "",)) & used:
+            raise Refused("Who used the duty credential does not review it. Let another coordinator do it.")
     subject = f"organisation:{one.centre}"
     fields = {"cites": [one.opening], "reason": finding}
     fact = Fact(type="duty.reviewed", subject=subject, who=actor.who(), fields=fields)
     digest = sha256(f"duty.review\n{one.id}\n{finding}".encode()).digest()
     command = Command(actor=actor, key=key, digest=digest, others=(subject,))
-    receipts = await ledger.carry_out(command, lambda seen: Decided(facts=(fact,)))
-    now = sa.func.custody.clock()
+    (receipt,) = await ledger.carry_out(command, lambda seen: Decided(facts=(fact,)))
     async with engine.begin() as connection:
         await connection.execute(
-            table.update()
+            table.update()  # which voids it, too: desk.duty_goes_forward
             .where(table.c.id == one.id, table.c.reviewed_at.is_(None))
             .values(
-                reviewed_at=now,
+                reviewed_at=receipt.recorded_at,
                 reviewed_by=actor.person,
-                voided_at=sa.func.coalesce(table.c.voided_at, now),
+                review=bytes.fromhex(receipt.digest),
             )
         )
-    return receipts
+    return (receipt,)

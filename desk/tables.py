@@ -108,11 +108,12 @@ duty_credential: Final = sa.Table(
     sa.Column("used_by", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'")),
     sa.Column("reviewed_at", sa.DateTime(timezone=True)),
     sa.Column("reviewed_by", sa.Text),
+    sa.Column("review", sa.LargeBinary, comment="digest of the event of its review"),
     sa.CheckConstraint("id ~ '^[0-9a-f]{32}$'", name="duty_credential_id"),
     sa.CheckConstraint(
         "length(centre) BETWEEN 1 AND 80 AND length(code_hash) BETWEEN 1 AND 200"
         " AND length(reason) BETWEEN 1 AND 40 AND length(opening) = 32"
-        " AND length(reviewed_by) BETWEEN 1 AND 80",
+        " AND length(reviewed_by) BETWEEN 1 AND 80 AND length(review) = 32",
         name="duty_credential_lengths",
     ),
     sa.CheckConstraint(
@@ -122,7 +123,8 @@ duty_credential: Final = sa.Table(
         name="duty_credential_opened_or_not",
     ),
     sa.CheckConstraint(
-        "(reviewed_at IS NULL) = (reviewed_by IS NULL) AND (reviewed_at IS NULL OR opened_at IS NOT NULL)"
+        "(reviewed_at IS NULL) = (reviewed_by IS NULL) AND (reviewed_at IS NULL) = (review IS NULL)"
+        " AND (reviewed_at IS NULL OR opened_at IS NOT NULL)"
         " AND NOT coalesce(reviewed_by = ANY (used_by), false)",
         name="duty_credential_reviewed_by_another",
     ),

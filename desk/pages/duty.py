@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from custody import reading
 from custody.directory import Appointment, day_of
-from custody.people import STAFF, OrganisationKind
+from custody.people import Function, OrganisationKind
 from custody.refusal import Refused
 from desk import duty, edge, pending, texts
 from desk import session as sessions
@@ -105,7 +106,7 @@ async def _people(request: Request, centre: str) -> list[Appointment]:
     async with edge.service(request).engine.connect() as connection:
         today = day_of(await reading.now(connection))
         held = await reading.appointments(connection, today)
-    mine = (each for each in held if each.organisation == centre and each.function in STAFF)
+    mine = (each for each in held if each.organisation == centre and each.function in duty.FUNCTIONS)
     return sorted(mine, key=lambda each: (each.name, each.function))
 
 
@@ -184,6 +185,7 @@ async def _look(request: Request, who: Signed, problem: Problem | None = None) -
     async with edge.service(request).engine.connect() as connection:
         opened = await duty.unreviewed(connection, who.actor.organisation or "")
         names = {each.person: each.name for each in (await reading.directory(connection)).appointments}
+        reviewers = {each.id: await _reviewers(connection, each) for each in opened}
     return await page(
         request,
         "duty_review.html",
@@ -193,9 +195,20 @@ async def _look(request: Request, who: Signed, problem: Problem | None = None) -
         problem=problem,
         opened=opened,
         names=names,
+        reviewers=reviewers,
         reasons=texts.DUTY_REASONS,
         findings=texts.DUTY_FINDINGS,
     )
+
+
+async def _reviewers(connection: AsyncConnection, opened: duty.Credential) -> dict[str, str]:
+    """Who may review it: the centre's coordinators who did not use it, under whatever entry."""
+    used = await duty.same_people(connection, opened.used_by)
+    held = await reading.appointments(connection, day_of(await reading.now(connection)))
+    mine = [
+        each for each in held if each.organisation == opened.centre and each.function is Function.COORDINATOR
+    ]
+    return {e.person: e.name for e in mine if not await duty.same_people(connection, (e.person,)) & used}
 
 
 @router.post("/duty")

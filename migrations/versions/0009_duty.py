@@ -5,7 +5,8 @@
 | duty_credential | SELECT; UPDATE of what use and review change | SELECT, INSERT, UPDATE of `voided_at` |
 
 A web worker uses a credential and can never make one. A trigger keeps every step of a credential from being
-taken back: an opening stays where it is, whoever used it stays named, a review is not undone.
+taken back: an opening stays where it is, whoever used it stays named, a review is not undone. And it lets no
+step be taken that does not stand in the trail of the centre: a worker cannot silence the alarm unrecorded.
 """
 
 from collections.abc import Sequence
@@ -24,10 +25,13 @@ SQL = Path(__file__).parent.parent / "sql"
 
 GRANTS = (
     "GRANT SELECT ON desk.duty_credential TO custody_service, custody_clerk",
-    "GRANT UPDATE (opened_at, ends_at, reason, opening, used_by, reviewed_at, reviewed_by, voided_at)"
+    "GRANT UPDATE (opened_at, ends_at, reason, opening, used_by, reviewed_at, reviewed_by, review)"
     " ON desk.duty_credential TO custody_service",
     "GRANT INSERT, UPDATE (voided_at) ON desk.duty_credential TO custody_clerk",
     "REVOKE ALL ON FUNCTION desk.duty_goes_forward() FROM PUBLIC",
+    "REVOKE ALL ON FUNCTION desk.duty_event(bytea, text, text, timestamptz) FROM PUBLIC",
+    "GRANT EXECUTE ON FUNCTION desk.duty_event(bytea, text, text, timestamptz)"
+    " TO custody_service, custody_clerk",
 )
 PLAIN = "SHA-256 of what the attempts go against"
 KEYED = "HMAC-SHA-256 of what the attempts go against, under a key that is not in the database"
@@ -76,11 +80,12 @@ def _duty_credential() -> None:
         sa.Column("used_by", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'")),
         sa.Column("reviewed_at", Moment),
         sa.Column("reviewed_by", sa.Text),
+        sa.Column("review", sa.LargeBinary, comment="digest of the event of its review"),
         sa.CheckConstraint("id ~ '^[0-9a-f]{32}$'", name="duty_credential_id"),
         sa.CheckConstraint(
             "length(centre) BETWEEN 1 AND 80 AND length(code_hash) BETWEEN 1 AND 200"
             " AND length(reason) BETWEEN 1 AND 40 AND length(opening) = 32"
-            " AND length(reviewed_by) BETWEEN 1 AND 80",
+            " AND length(reviewed_by) BETWEEN 1 AND 80 AND length(review) = 32",
             name="duty_credential_lengths",
         ),
         sa.CheckConstraint(
@@ -90,7 +95,8 @@ def _duty_credential() -> None:
             name="duty_credential_opened_or_not",
         ),
         sa.CheckConstraint(
-            "(reviewed_at IS NULL) = (reviewed_by IS NULL) AND (reviewed_at IS NULL OR opened_at IS NOT NULL)"
+            "(reviewed_at IS NULL) = (reviewed_by IS NULL) AND (reviewed_at IS NULL) = (review IS NULL)"
+            " AND (reviewed_at IS NULL OR opened_at IS NOT NULL)"
             " AND NOT coalesce(reviewed_by = ANY (used_by), false)",
             name="duty_credential_reviewed_by_another",
         ),
@@ -114,3 +120,4 @@ def downgrade() -> None:
     op.drop_column("pending_sign_in", "offered", schema="desk")
     op.drop_table("duty_credential", schema="desk")
     op.execute("DROP FUNCTION desk.duty_goes_forward()")
+    op.execute("DROP FUNCTION desk.duty_event(bytea, text, text, timestamptz)")

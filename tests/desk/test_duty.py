@@ -21,14 +21,18 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from custody.card import CardCode, written_code
+from custody.people import Function
+from custody.permission import PERMISSIONS
 from desk import duty, edge
+from desk.api.document import routes_of
+from desk.app import build
 from desk.attempt_key import asker, attempt_key
-from desk.doors import DOORS
+from desk.doors import BY_ACTION
 from desk.duty_sheet import make
 from desk.session import LIMITS, Purpose, open_session
 from desk.settings import CannotStart
 from tests.conftest import Database
-from tests.custody.story import CENTRE, COORDINATOR, NURSE, ZONE
+from tests.custody.story import CENTRE, COORDINATOR, CUSTODIAN, NURSE, ZONE
 from tests.desk.conftest import Desk, _people, new_kit, running, settings_for
 from tests.labels.scanners import pdf_texts
 
@@ -53,15 +57,15 @@ def desk(database: Database, tmp_path: Path) -> Iterator[Desk]:
 @pytest.fixture
 def code(desk: Desk) -> CardCode:
     """The code of a new credential of the centre."""
+    return asyncio.run(_made(desk))
+
+
+async def _made(desk: Desk) -> CardCode:
     made = duty.new_code()
-
-    async def within() -> None:
-        clerk = create_async_engine(desk.database.url("clerk"))
-        async with clerk.begin() as connection:
-            await duty.make(connection, CENTRE, made)
-        await clerk.dispose()
-
-    asyncio.run(within())
+    clerk = create_async_engine(desk.database.url("clerk"))
+    async with clerk.begin() as connection:
+        await duty.make(connection, CENTRE, made)
+    await clerk.dispose()
     return made
 
 
@@ -80,7 +84,8 @@ def choose(client: httpx.Client, shown: httpx.Response, person: str, reason: str
     return client.post("/sign-in/duty/person", data=form).status_code
 
 
-NORA, CORALINE = f"{NURSE.person}|nurse", f"{COORDINATOR.person}|coordinator"
+NORA, CYRIL = f"{NURSE.person}|nurse", f"{CUSTODIAN.person}|custodian"
+CORALINE = f"{COORDINATOR.person}|coordinator"
 
 
 def on_duty(desk: Desk, code: str, person: str = NORA, reason: str = "provider_down") -> httpx.Client:
@@ -161,7 +166,10 @@ def test_a_web_worker_can_neither_make_a_credential_nor_take_back_what_happened_
         "UPDATE desk.duty_credential SET opened_at = opened_at + interval '1 hour'",
         "UPDATE desk.duty_credential SET ends_at = ends_at - interval '1 hour'",
         "UPDATE desk.duty_credential SET used_by = '{}'",
-        "UPDATE desk.duty_credential SET reviewed_at = now(), reviewed_by = used_by[1]",
+        "UPDATE desk.duty_credential SET reviewed_at = now(), reviewed_by = used_by[1], review = opening",
+        "UPDATE desk.duty_credential SET reviewed_at = now(), reviewed_by = 'coraline', review = opening",
+        "UPDATE desk.duty_credential SET voided_at = now()",
+        "UPDATE desk.duty_credential SET used_by = array_append(used_by, 'coraline')",
     )
     with desk.database.connect() as connection:
         for attempt in attempts:
@@ -179,12 +187,12 @@ def test_while_the_provider_is_down_the_night_goes_on_and_everybody_is_on_record
     nurse = on_duty(desk, written_code(code))
     assert (me(nurse)["person"], me(nurse)["function"]) == (NURSE.person, "nurse")
     assert command(nurse, "kits", new_kit(desk.now())).status_code == 201
-    coordinator = on_duty(desk, code, CORALINE, "token_lost")
+    custodian = on_duty(desk, code, CYRIL, "token_lost")
     assert trail(desk) == [
         ("duty.opened", NURSE.person, "provider_down"),
-        ("duty.used", COORDINATOR.person, "token_lost"),
+        ("duty.used", CUSTODIAN.person, "token_lost"),
     ]
-    assert me(coordinator)["function"] == "coordinator"
+    assert me(custodian)["function"] == "custodian"
     alarms = [record.getMessage() for record in caplog.records if record.name == "desk.duty"]
     assert len(alarms) == 2
     assert all(CENTRE in told and str(NURSE.person) not in told for told in alarms)
@@ -204,6 +212,7 @@ def test_only_people_of_the_centre_and_only_with_a_reason(desk: Desk, code: Card
     for person, reason in (
         ("otto|officer", "provider_down"),
         (f"{NURSE.person}|coordinator", "provider_down"),
+        (CORALINE, "provider_down"),
         (NORA, "curiosity"),
         ("", "provider_down"),
     ):
@@ -220,7 +229,7 @@ def test_the_second_step_belongs_to_the_browser_of_the_first_and_is_taken_once(
     shown = enter(first, code)
     assert choose(other, shown, NORA) == 409
     assert choose(first, shown, NORA) == 303
-    assert choose(first, shown, CORALINE) == 409
+    assert choose(first, shown, CYRIL) == 409
 
 
 def test_a_mistyped_code_is_told_before_anything_is_counted_or_looked_up(desk: Desk, code: CardCode) -> None:
@@ -232,25 +241,73 @@ def test_a_mistyped_code_is_told_before_anything_is_counted_or_looked_up(desk: D
         assert connection.execute("SELECT count(*) FROM desk.attempt").fetchone() == (0,)
 
 
-def test_what_cannot_be_undone_is_refused_in_plain_words(desk: Desk, code: CardCode) -> None:
-    nurse = on_duty(desk, code)
+def bearer(desk: Desk, function: str, person: str, issuer: str) -> httpx.Client:
+    """A session that the pages did not begin: the rule must hold for it, too."""
+    client = visitor(desk)
+    client.cookies.set("custody", session_of(desk, person, function, issuer))
+    return client
+
+
+def asked(client: httpx.Client, method: str, path: str) -> str | None:
+    """Why it was refused (403), if it was."""
+    told = {"accept": "application/json", "idempotency-key": "one-of-many"}
+    if method != "GET":
+        told["custody-form-token"] = me(client)["form_token"]
+    answer = client.request(method, path, headers=told, json=None if method == "GET" else {})
+    return str(answer.json()["detail"]) if answer.status_code == 403 else None
+
+
+def test_with_the_sheet_goes_what_stands_in_one_list_and_everything_else_is_refused(
+    desk: Desk, code: CardCode
+) -> None:
+    """Whoever has the sheet can be any two people of the centre: a second signature would prove nothing."""
+    on_duty(desk, code)
+    people = {
+        Function.NURSE: str(NURSE.person),
+        Function.CUSTODIAN: str(CUSTODIAN.person),
+        Function.COORDINATOR: str(COORDINATOR.person),
+    }
+    who = {f: bearer(desk, f, person, f"duty:{CENTRE}") for f, person in people.items()}
+    ways: dict[str, tuple[str, str]] = {}
+    for route in routes_of(build(desk.settings)):
+        (kind,) = edge.declared(route)
+        if isinstance(kind, edge.Acting) and kind.action:
+            path = re.sub(
+                r"\{(\w+)[^}]*\}", lambda m: {"kit": "0" * 12}.get(m[1], "ab" * 16), str(route.path)
+            )
+            ways.setdefault(kind.action, (min(route.methods or ()), path))
+    ways |= {action: ("GET", f"/do/{action}") for action in BY_ACTION}
+    seen = set()
+    for action, (method, path) in ways.items():
+        for function, client in who.items():
+            if function not in PERMISSIONS[action]:
+                continue
+            seen.add(action)
+            refused = asked(client, method, path) == edge.NO_DUTY
+            assert refused == (action not in edge.ON_DUTY), (action, function)
+    assert set(PERMISSIONS) >= edge.ON_DUTY
+    mine = {action for action, allowed in PERMISSIONS.items() if set(people) & set(allowed)}
+    assert mine - seen == {"log.read"}, "every action of the centre's people was tried"
+    assert {"proposal.sign", "reading.review", "kit.restrict", "kit.link", "request.answer"} <= (
+        seen - edge.ON_DUTY
+    )
+
+
+def test_the_log_shows_no_more_with_the_sheet_than_to_everybody(desk: Desk, code: CardCode) -> None:
+    public = visitor(desk).get("/log").text.count("<section")
+    assert on_duty(desk, code).get("/log").text.count("<section") == public
+
+
+def test_two_browsers_with_one_sheet_are_not_two_people(desk: Desk, code: CardCode) -> None:
+    nurse, other = on_duty(desk, code), on_duty(desk, code, CYRIL)
     kit = command(nurse, "kits", new_kit(desk.now())).json()["kit"]
-    coordinator = on_duty(desk, code, CORALINE)
-    json_ = {"accept": "application/json"}
-    paths = [door.path for door in DOORS if door.action in edge.RECENT_FOR or door.action in edge.NOT_ON_DUTY]
-    for answer in (
-        coordinator.get(f"/api/kits/{kit}/bundle?purpose=task", headers=json_),
-        coordinator.get(f"/api/kits/{kit}/choices-bundle?purpose=task", headers=json_),
-        coordinator.get("/api/duty", headers=json_),
-        *(
-            command(coordinator, path, {"kit": kit})
-            for path in ("disposals/approvals", "holds/lifts", "restrictions/lifts", "choices/disclosures")
-        ),
-    ):
-        assert answer.status_code == 403, answer.url
-        assert "not possible with the duty credential" in answer.json()["detail"]
-    assert command(nurse, "disposals", {"kit": kit}).status_code == 403
-    assert {"disposals", "disposals/approvals", "holds/lifts", "restrictions/lifts"} <= set(paths)
+    proposed = command(nurse, "reports/withdrawals", {"kit": kit})
+    assert (proposed.status_code, proposed.json()["detail"]) == (403, edge.NO_DUTY)
+    signed = command(other, f"proposals/{'ab' * 16}/signatures", {})
+    assert (signed.status_code, signed.json()["detail"]) == (403, edge.NO_DUTY)
+    shown = enter(visitor(desk), code).text
+    assert str(CUSTODIAN.name) in shown
+    assert str(COORDINATOR.name) not in shown
 
 
 def test_the_release_on_site_asks_for_the_code_again_after_a_quarter_of_an_hour(
@@ -273,7 +330,7 @@ def test_after_twelve_hours_it_is_spent_and_sessions_end_with_it(
 ) -> None:
     on_duty(desk, code)
     advance(timedelta(hours=11, minutes=45))
-    late = on_duty(desk, code, CORALINE)
+    late = on_duty(desk, code, CYRIL)
     advance(timedelta(minutes=16))
     assert me(late) == {}
     assert enter(visitor(desk), code).status_code == 409
@@ -347,21 +404,22 @@ def test_a_subscriber_counts_once_however_many_addresses_it_has(address: str | N
 # --- reviewed ---------------------------------------------------------------------------------------------
 
 
-def signed_in(desk: Desk, person: str, function: str) -> httpx.Client:
-    """Somebody signed in at the provider, before it went down."""
-
+def session_of(desk: Desk, person: str, function: str, issuer: str) -> str:
     async def within() -> str:
         engine = create_async_engine(desk.database.url("service"))
         async with engine.begin() as connection:
             value = await open_session(
-                connection, person=person, function=function, organisation=CENTRE, issuer=CLOSED
+                connection, person=person, function=function, organisation=CENTRE, issuer=issuer
             )
         await engine.dispose()
         return value
 
-    client = visitor(desk)
-    client.cookies.set("custody", asyncio.run(within()))
-    return client
+    return asyncio.run(within())
+
+
+def signed_in(desk: Desk, person: str, function: str) -> httpx.Client:
+    """Somebody signed in at the provider, before it went down."""
+    return bearer(desk, function, person, CLOSED)
 
 
 def test_the_alarm_stands_until_a_coordinator_who_did_not_use_it_reviews_it(
@@ -385,13 +443,68 @@ def test_the_alarm_stands_until_a_coordinator_who_did_not_use_it_reviews_it(
     assert enter(visitor(desk), code).status_code == 409
 
 
-def test_who_used_it_does_not_review_it(desk: Desk, code: CardCode) -> None:
-    on_duty(desk, code, CORALINE)
+def review_of(desk: Desk, client: httpx.Client) -> httpx.Response:
+    (waiting,) = client.get("/api/duty", headers={"accept": "application/json"}).json()["waiting"]
+    return command(client, f"duty/{waiting['id']}/reviews", {"finding": "in_order"})
+
+
+def test_the_page_of_the_alarm_names_who_may_review_and_takes_the_review(desk: Desk, code: CardCode) -> None:
+    on_duty(desk, code)
+    coordinator = signed_in(desk, str(COORDINATOR.person), "coordinator")
+    shown = coordinator.get("/duty")
+    assert shown.status_code == 200
+    assert f"Who may review it: {COORDINATOR.name}" in shown.text
+    hidden = dict(re.findall(r'name="(form_token|key|credential)" value="([^"]+)"', shown.text))
+    done = coordinator.post("/duty", data=hidden | {"finding": "not_in_order"})
+    assert done.status_code == 303, done.text
+    assert trail(desk)[-1] == ("duty.reviewed", COORDINATOR.person, "not_in_order")
+    assert "Nothing was opened that waits" in coordinator.get("/duty").text
+
+
+def test_who_used_it_does_not_review_it_under_another_entry_of_the_register(
+    desk: Desk, code: CardCode
+) -> None:
+    on_duty(desk, code)
+    with desk.database.connect("superuser") as connection:
+        connection.execute(
+            "UPDATE custody.person SET merged_into = %s WHERE id = %s",
+            [COORDINATOR.person, NURSE.person],
+        )
     coordinator = signed_in(desk, str(COORDINATOR.person), "coordinator")
     page = coordinator.get("/duty").text
     assert "another coordinator reviews it" in page
-    (waiting,) = coordinator.get("/api/duty", headers={"accept": "application/json"}).json()["waiting"]
-    refused = command(coordinator, f"duty/{waiting['id']}/reviews", {"finding": "in_order"})
+    assert "Have another coordinator registered." in page
+    refused = review_of(desk, coordinator)
     assert refused.status_code == 409
     assert "Let another coordinator do it." in refused.json()["detail"]
     assert [each[0] for each in trail(desk)] == ["duty.opened"]
+
+
+def test_the_database_takes_no_review_of_another_event_and_none_by_who_used_it(
+    desk: Desk, code: CardCode
+) -> None:
+    on_duty(desk, code)
+    coordinator = signed_in(desk, str(COORDINATOR.person), "coordinator")
+    assert review_of(desk, coordinator).status_code == 201
+    again = asyncio.run(_made(desk))
+    on_duty(desk, again)
+    told = "SELECT digest, recorded_at FROM custody.event WHERE type = 'duty.reviewed'"
+    with desk.database.connect() as connection:
+        digest, at = connection.execute(told).fetchone() or (b"", None)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="trail of its centre"):
+            connection.execute(
+                "UPDATE desk.duty_credential SET reviewed_at = %s, reviewed_by = %s, review = %s"
+                " WHERE reviewed_at IS NULL",
+                [at, COORDINATOR.person, digest],
+            )
+
+
+def test_the_database_opens_no_credential_beside_the_trail(desk: Desk, code: CardCode) -> None:
+    with (
+        desk.database.connect() as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="trail of its centre"),
+    ):
+        connection.execute(
+            "UPDATE desk.duty_credential SET opened_at = now(), ends_at = now() + interval '1 hour',"
+            " reason = 'provider_down', opening = sha256('none'), used_by = '{nora}'"
+        )
