@@ -88,7 +88,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="where the sheet is written (PDF)"
     )
-    made.add_argument("--language", default="en", help="of the sheet (default en)")
     masters = commands.add_parser("masters", help="The centres' master keys, for the private parts.")
     _masters_commands(masters.add_subparsers(dest="masters_command", required=True, metavar="COMMAND"), add)
     log = commands.add_parser("log", help="Look after the logs.")
@@ -227,7 +226,7 @@ def make_duty(chosen: argparse.Namespace) -> None:
     """A new duty credential of a centre, on a sheet of paper and nowhere else."""
     with _ready(existing=True) as read:
         made = importlib.import_module("desk.duty_sheet").make
-        made(read, chosen.centre, chosen.out, chosen.language)
+        made(read, chosen.centre, chosen.out)
     print(f"{chosen.out} has the sheet. Print it, seal it in an envelope, and delete the file.")
 
 

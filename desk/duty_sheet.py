@@ -10,14 +10,14 @@ import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from babel.support import Translations
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from custody.card import CardCode
+from custody.directory import day_of
 from custody.tables import organisation
 from desk import duty, texts
 from desk.session import clock
@@ -26,14 +26,12 @@ from labels.duty_sheet import DutySheet, duty_pdf
 
 T = TypeVar("T")
 
-TRANSLATIONS: Final = Path(__file__).parent / "translations"
 
-
-def make(settings: Settings, centre: str, out: Path, language: str = "en") -> None:
+def make(settings: Settings, centre: str, out: Path) -> None:
     """Make it, and write the sheet to the new file `out`. Raises CannotStart."""
     code = duty.new_code()
     name, at = _as_clerk(settings, lambda connection: _about(connection, centre))
-    _lay(out, duty_pdf(_sheet(settings.base_url, name, code, _said_in(language)), at))
+    _lay(out, duty_pdf(_sheet(settings.base_url, name, code, at), at))
     try:
         _as_clerk(settings, lambda connection: duty.make(connection, centre, code))
     except BaseException:
@@ -68,21 +66,15 @@ async def _about(connection: AsyncConnection, centre: str) -> tuple[str, datetim
     return name, await clock(connection)
 
 
-def _said_in(language: str) -> Callable[[str], str]:
-    if language == "en":
-        return str
-    if not (TRANSLATIONS / language / "LC_MESSAGES" / "messages.mo").exists():
-        raise CannotStart(f"There are no words in the language {language[:20]} here.")
-    return Translations.load(str(TRANSLATIONS), [language]).gettext
-
-
-def _sheet(base_url: str, centre: str, code: CardCode, said: Callable[[str], str]) -> DutySheet:
+def _sheet(base_url: str, centre: str, code: CardCode, at: datetime) -> DutySheet:
     return DutySheet(
-        title=said(texts.DUTY_TITLE),
+        title=texts.DUTY_TITLE,
         centre=centre,
         address=f"{base_url}/sign-in/duty",
         code=code,
-        steps=tuple(map(said, texts.DUTY_SHEET)),
+        steps=texts.DUTY_SHEET,
+        made=texts.DUTY_MADE.format(day=f"{day_of(at):%d/%m/%Y}"),
+        call=texts.DUTY_CALL,
     )
 
 

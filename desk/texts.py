@@ -38,18 +38,31 @@ DUTY_FINDINGS: Final[Mapping[str, str]] = {
 }
 DUTY_TITLE: Final = _("Duty credential")
 DUTY_SHEET: Final = (
-    _("For the night on which nobody can sign in at the organisation's own sign-in page."),
+    _(
+        "For the night when you cannot sign in: the sign-in page does not answer, your account is blocked, or"
+        " you lost your token or phone."
+    ),
     _("Open the address above, choose the centre, type the code, then choose your name and the reason."),
-    _("From then on everybody of the centre signs in with it for twelve hours, each with their own name."),
     _(
-        "Registering, sealing, storing, handing over and the release on site go on. Nothing can be destroyed,"
-        " exported or lifted."
+        "From then on every nurse and custodian of the centre signs in with it for twelve hours, each with"
+        " their own name."
     ),
     _(
-        "Every sign-in is recorded. The coordinator reviews it on the next working day and has a new sheet"
-        " made and sealed."
+        "You can register kits, seal and open packages, store and take them, hand them over (to the police,"
+        " too) and print labels. You can record a report, a hold, or that a kit is kept longer."
     ),
+    _(
+        "What needs two people waits for the day, and so does destroying, handing out a file, and ending a"
+        " protection."
+    ),
+    _(
+        "Every sign-in is recorded. Every coordinator of the centre sees it on the first page until one of"
+        " them has reviewed it and had a new sheet made and sealed."
+    ),
+    _("A newer sheet makes this one void: destroy it when the new one comes."),
 )
+DUTY_MADE: Final = _("Made on {day}.")
+DUTY_CALL: Final = _("Call when you open it:")
 
 CUSTODY: Final[Mapping[str, str]] = {
     "packed": _("packed, not sealed"),

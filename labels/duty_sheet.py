@@ -20,13 +20,16 @@ _MOST_LINES: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class DutySheet:
-    """What the sheet says: `title`, the `centre`'s name, the `address` to type the code at, and `steps`."""
+    """What the sheet says: `title`, the `centre`'s name, the `address` to type the code at, and `steps`;
+    when it was `made`, and `call` before a blank line for the number of whoever is to be told."""
 
     title: str
     centre: str
     address: str
     code: CardCode
     steps: tuple[str, ...]
+    made: str
+    call: str
 
 
 def duty_drawing(sheet: DutySheet) -> Drawing:
@@ -48,6 +51,9 @@ def duty_drawing(sheet: DutySheet) -> Drawing:
         if line:
             marks.append(Line(_LEFT, y, line, fitting_points(line, Weight.REGULAR, points, _WIDE)))
         y += points * MM_PER_POINT * (1.3 if line else 0.6)
+    marks.append(Line(_LEFT, y + 8.0, sheet.call, points, Weight.BOLD))
+    marks += frame(_LEFT, y + 12.0, _WIDE, 14.0, 0.3, GREY)
+    marks.append(Line(_LEFT, y + 38.0, sheet.made, points))
     return Drawing(A4[0], A4[1], tuple(marks), sheet.title)
 
 
