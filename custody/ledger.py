@@ -11,6 +11,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -36,9 +37,21 @@ from custody.trail import NotAStep, after
 
 TRIES: Final = 6
 
+_log = logging.getLogger(__name__)
+
 
 class MovedOn(Exception):
     """A trail was extended by somebody else since it was looked at."""
+
+
+class PrivateAltered(Refused):
+    """What is stored as the private part of a kit is not what its events name."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The private part of this kit is not shown: what is stored is not what the kit's events name."
+            " Tell those who run the service; a check of the log says what was altered."
+        )
 
 
 class Inconsistent(RuntimeError):
@@ -283,25 +296,41 @@ class Ledger:
 
     async def private_parts(self, actor: Actor, kit: Kit) -> list[tuple[Event, Part]]:
         """Each private part of the kit with its event, in the order of their trails; none where the key is
-        destroyed, or where this person may not see it."""
+        destroyed, or where this person may not see it.
+
+        Raises PrivateAltered where they are not all there, or one is not what its event names: an older safe
+        channel, or a part without some of its fields, would be believed.
+        """
         async with reading(self.engine, actor) as connection:
             values = {"kit": kit.number}
             wrapped = await connection.scalar(_WRAPPED, values)
             rows = (await connection.execute(_PARTS, values)).all()
         if wrapped is None or not rows:
             return []
-        key = await asyncio.to_thread(self._masters.unwrap, kit.centre, kit.number, bytes(wrapped))
-        events = [decode(bytes(data)) for data, _ in rows]
-        return [
-            (event, private.unseal(key, bytes(sealed), kit.number, event.digest))
-            for event, (_, sealed) in zip(events, rows, strict=True)
-        ]
+        try:
+            key = await asyncio.to_thread(self._masters.unwrap, kit.centre, kit.number, bytes(wrapped))
+            return [_opened(key, kit.number, bytes(data), sealed) for data, sealed in rows]
+        except private.PrivateRefused as why:
+            _log.error("ALARM: a private part is not what its event names (%s); custody log check", why)
+            raise PrivateAltered from None
+
+
+def _opened(key: bytes, kit: str, data: bytes, sealed: bytes | None) -> tuple[Event, Part]:
+    """An event and its private part. Raises PrivateRefused for one that is missing, or not what it names."""
+    event = decode(data)
+    if sealed is None:
+        raise private.PrivateRefused("it is missing")
+    part = private.unseal(key, bytes(sealed), kit, event.digest)
+    if part.digest(str(event.get("salt"))) != event.get("private"):
+        raise private.PrivateRefused("it has other fields")
+    return event, part
 
 
 _WRAPPED: Final = text("SELECT wrapped FROM custody.data_key WHERE kit = :kit")
 _PARTS: Final = text(
-    "SELECT e.bytes, p.sealed FROM custody.private_part p JOIN custody.event e ON e.digest = p.event"
-    " WHERE p.kit = :kit ORDER BY e.recorded_at, e.subject, e.number"
+    "SELECT e.bytes, p.sealed FROM custody.event e LEFT JOIN custody.private_part p ON p.event = e.digest"
+    " WHERE e.kit = :kit AND convert_from(e.bytes, 'UTF8')::json ->> 'private' IS NOT NULL"
+    " ORDER BY e.recorded_at, e.subject, e.number"
 )
 
 
