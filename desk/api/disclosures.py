@@ -9,11 +9,15 @@ from starlette.responses import Response
 
 from custody import access
 from custody.commands import command
+from custody.delivery import DISCLOSED
 from custody.disclosure import check, disclose
 from custody.event import FIELDS, EventRefused
+from custody.ledger import reading
 from custody.number import parse_kit_number
 from custody.people import Actor
 from custody.prosecution import EARLIEST_DAY
+from custody.protocol import Trail
+from custody.reading import trail
 from custody.refusal import Refused
 from desk.api.document import describes
 from desk.edge import Body, Sent, Signed, acting, now, service
@@ -24,8 +28,12 @@ router = APIRouter(tags=["kits"])
 
 @command
 class DisclosePrivate:
-    """A judge orders that fields of the private part are told. `digest` is that of the written order,
-    `fields` are the names that it asks for (`item 1`, `hospital_reference`)."""
+    """A judge orders that fields of the private part are told. `digest`, `authority` and `dated` are those of
+    an order that two people entered for this kit (`choices/disclosures`), `fields` the names it asks for.
+
+    What each item is (`item 1`) belongs to events of the custody trail, `hospital_reference` and
+    `channel_address` to an event of the choices trail: a file with both is checked beside both bundles.
+    """
 
     digest: str
     authority: str
@@ -63,7 +71,8 @@ async def disclosure(
 
 
 async def disclosed(service: Service, actor: Actor, number: str, order: DisclosePrivate) -> bytes:
-    """The document; who asked for it, for which order, is on record before it is answered.
+    """The document; who asked for it, for which order, is on record before it is answered. The order is one
+    that two people entered: one person and a typed digest hand nothing out.
 
     Raises NotSeen, NotPermitted, Refused.
     """
@@ -73,6 +82,14 @@ async def disclosed(service: Service, actor: Actor, number: str, order: Disclose
     except EventRefused as wrong:
         raise Refused("The order cannot be recorded so: {why}.", field="digest", why=str(wrong)) from None
     found = await service.kit(actor, number, "private.disclose", "court")
+    async with reading(service.engine, actor) as connection:
+        choices = await trail(connection, number, Trail.CHOICES)
+    if not any(event.type == DISCLOSED and event.get("order") == stated for event in choices):
+        raise Refused(
+            "No such order stands in the choices trail of this kit. Enter the order first, together with a"
+            " second person, and give its digest, authority and date as they were entered.",
+            field="digest",
+        )
     parts = await service.ledger.private_parts(actor, found)
     if not parts:
         raise Refused("No private part of this kit can be read here any more.")

@@ -8,7 +8,7 @@ import pytest
 from custody.bundle import write
 from custody.disclosure import FORMAT, disclose
 from desk.cli import main
-from tests.custody.story import COORDINATOR, NURSE, OFFICER, OTHER_NURSE
+from tests.custody.story import COORDINATOR, NURSE, NURSE_2, OFFICER, OTHER_NURSE
 from tests.custody.test_disclosure import THREE, event_of
 from tests.custody.test_examination import packed
 from tests.custody.trails import KIT, TO_THE_STORE, VKEYS, trail
@@ -17,8 +17,17 @@ from tests.desk.conftest import Desk
 ORDER = {"digest": "ab" * 32, "authority": "Rechtbank Avondland", "dated": "2026-01-15"}
 
 
+def kit_with_order(desk: Desk) -> str:
+    """A kit for which two people entered the order."""
+    kit = str(desk.at(NURSE).register(desk.now())["kit"])
+    waiting = desk.at(COORDINATOR).post("choices/disclosures", {"kit": kit, **ORDER})
+    signed = desk.at(NURSE_2).post(f"proposals/{waiting.json()['proposal']}/signatures", {})
+    assert signed.status_code == 201, signed.text
+    return kit
+
+
 def test_a_coordinator_tells_what_the_order_asks_for_and_nothing_else_leaves(desk: Desk) -> None:
-    kit = desk.at(NURSE).register(desk.now())["kit"]
+    kit = kit_with_order(desk)
     told = desk.at(COORDINATOR).post(f"kits/{kit}/disclosures", ORDER | {"fields": ["item 2"]})
     assert told.status_code == 200, told.text
     document = told.json()
@@ -48,10 +57,28 @@ def test_a_coordinator_tells_what_the_order_asks_for_and_nothing_else_leaves(des
 def test_an_order_that_is_none_or_asks_for_what_is_not_there_is_refused_in_words(
     desk: Desk, change: dict[str, object], says: str
 ) -> None:
-    kit = desk.at(NURSE).register(desk.now())["kit"]
+    kit = kit_with_order(desk)
     refused = desk.at(COORDINATOR).post(f"kits/{kit}/disclosures", ORDER | change)
     assert 400 <= refused.status_code < 500
     assert says in refused.text
+
+
+def test_without_an_order_that_two_people_entered_nothing_of_the_private_part_is_told(desk: Desk) -> None:
+    kit = desk.at(NURSE).register(desk.now())["kit"]
+    asked = ORDER | {"fields": ["item 2"]}
+    waiting = desk.at(COORDINATOR).post("choices/disclosures", {"kit": kit, **ORDER})
+    assert waiting.status_code == 202  # one person proposed it, and nobody signed
+    other = kit_with_order(desk)
+    for number, order in (
+        (kit, asked),
+        (other, asked | {"digest": "cd" * 32}),
+        (other, asked | {"authority": "Rechtbank Morgenland"}),
+        (other, asked | {"dated": "2026-01-16"}),
+    ):
+        refused = desk.at(COORDINATOR).post(f"kits/{number}/disclosures", order)
+        assert refused.status_code == 422, refused.text
+        assert "together with a second person" in refused.text
+    assert desk.at(COORDINATOR).post(f"kits/{other}/disclosures", asked).status_code == 200
 
 
 def test_nobody_else_gets_a_disclosure_and_a_stranger_learns_nothing(desk: Desk) -> None:
