@@ -342,9 +342,6 @@ async def check_form(request: Request, cookie: str | None) -> None:
         raise ForeignForm
 
 
-NOT_THEIRS: Final = "Your function does not allow this. It is for: {functions}."
-
-
 # --- whether the action is theirs -------------------------------------------------------------------------
 
 
@@ -359,7 +356,10 @@ class Acting:
     async def __call__(self, request: Request) -> Signed:
         found = await signed(request)
         if self.action is not None and found.actor.function not in PERMISSIONS[self.action]:
-            raise NotPermitted(NOT_THEIRS, functions=", ".join(sorted(PERMISSIONS[self.action])))
+            raise NotPermitted(
+                "Your function does not allow this. It is for: {functions}.",
+                functions=", ".join(sorted(PERMISSIONS[self.action])),
+            )
         if self.action is not None:
             await stepped_up(request, found, self.action)
         return found

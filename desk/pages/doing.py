@@ -48,7 +48,8 @@ async def door_of(request: Request, action: str, who: Signed) -> Door:
     if action not in BY_ACTION:
         raise HTTPException(404)
     if who.actor.function not in PERMISSIONS[action] or who.actor.function is Function.VICTIM:
-        raise NotPermitted("Your function does not allow this.")
+        may = ", ".join(sorted(f for f in PERMISSIONS[action] if f is not Function.VICTIM))
+        raise NotPermitted("Your function does not allow this. It is for: {functions}.", functions=may)
     await edge.stepped_up(request, who, action)
     return BY_ACTION[action]
 

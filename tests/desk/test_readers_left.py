@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from custody.people import Actor
-from tests.custody.story import COORDINATOR, CUSTODIAN, MAGISTRATE, NURSE, NURSE_2
+from tests.custody.story import COORDINATOR, CUSTODIAN, MAGISTRATE, NURSE, NURSE_2, new_number
 from tests.desk.conftest import Desk
 from tests.desk.test_restricted import recorded, released, restricted
 
@@ -70,3 +70,10 @@ def test_a_seal_that_the_police_have_is_not_the_centres_to_check(desk: Desk) -> 
     assert recorded(opened) == ["kit.opened_to_centre"]
     due = desk.at(CUSTODIAN).get("worklists").json()["seal_checks_due"]
     assert {(line["kit"], line["package"]) for line in due} == {(kit, 3)}
+
+
+def test_who_may_not_do_a_step_is_told_whose_it_is_the_same_for_every_kit(desk: Desk) -> None:
+    kits = [restricted(desk), new_number()]
+    order = {"readers": ["coraline", "nora"]}
+    told = [desk.at(CUSTODIAN).post("restrictions", order | {"kit": kit}).json()["detail"] for kit in kits]
+    assert told == ["Your function does not allow this. It is for: coordinator, nurse."] * 2
