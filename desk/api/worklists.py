@@ -106,6 +106,9 @@ class Worklists:
     ordered: tuple[KitTask, ...] = ()
     lost: tuple[KitTask, ...] = ()
     readers_lacking: tuple[KitTask, ...] = ()
+    without_reader: tuple[
+        KitTask, ...
+    ] = ()  # for coordinators: behind the glass, and nobody left to read them
     seal_checks_due: tuple[PackageLine, ...] = ()
     requests: tuple[RequestTask, ...] = ()
     proposals: tuple[ProposalTask, ...] = ()
@@ -149,6 +152,10 @@ async def _of_centre(
         "lost": _tasks(lost),
         "readers_lacking": _tasks(
             kit for kit in await reading.kits_restricted(connection, centre) if lacks_reader(kit, directory)
+        ),
+        "without_reader": tuple(
+            KitTask(kit=number, written=written(KitNumber(number)))
+            for number in await reading.restricted_without_reader(connection)
         ),
         "seal_checks_due": tuple(
             line

@@ -245,6 +245,14 @@ TASKS: Final = (
         "kit.restrict",
     ),
     Tasks(
+        "without_reader",
+        texts._("Restricted, and no reader is left"),
+        texts._("No restricted kit is without anybody who could name readers."),
+        texts._("nobody is left who could name readers of this kit: break the glass, then name them"),
+        texts._("Break the glass"),
+        "/glass?kit={kit}",
+    ),
+    Tasks(
         "notices_due",
         texts._("Notices due"),
         texts._("No notice is due."),
@@ -328,9 +336,13 @@ def _of_centre(actor: Actor, found: Worklists, _: Any, names: dict[str, str], la
         *(
             lists(t.title, t.empty, _rows_of(_theirs(t, actor), getattr(found, t.name), _, lang))
             for t in TASKS
-            if t.name != "notices_due" or actor.function in PERMISSIONS["notice.attempt"]
+            if t.name not in ASKED_OF or actor.function in PERMISSIONS[ASKED_OF[t.name]]
         ),
     ]
+
+
+ASKED_OF: Final = {"notices_due": "notice.attempt", "without_reader": "restriction.lift"}
+"""Lists for those alone whose function does this; others are not told of them."""
 
 
 def _theirs(tasks: Tasks, actor: Actor) -> Tasks:

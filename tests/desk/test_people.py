@@ -3,6 +3,7 @@ somebody who left leaves behind."""
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -98,6 +99,8 @@ def whole(*people: dict[str, Any], **more: Any) -> dict[str, Any]:
         ),
         (whole(somebody(), somebody()), "wanda stands there twice"),
         (whole(somebody(), somebody(id="willem")), "accounts: w.wolk"),
+        (whole(somebody(), somebody(id="clock", accounts=None)), "people[2].id: clock"),
+        (whole(somebody(id="victim")), "people[1].id: victim"),
         ({"organisations": [ZSG | {"kind": "hospice"}]}, "organisations[1].kind"),
         ({"organisations": [ZSG | {"country": 9}]}, "organisations[1].country"),
     ],
@@ -403,6 +406,31 @@ def test_who_left_is_signed_out_at_once_and_what_they_hold_is_told_in_numbers(
     assert not is_open(desk, value)
     assert is_open(desk, other)
     assert desk.at(NURSE).get("me").status_code == 403
+
+
+def test_who_is_registered_twice_finishes_under_the_old_entry_first(desk: Desk, tmp_path: Path) -> None:
+    twin = "nora-2"
+    for type_, entry in (
+        ("registered", {"name": "Nora Nachtwacht"}),
+        ("appointed", {"organisation": CENTRE, "function": "nurse", "from": "2020-01-01"}),
+    ):
+        desk.record(f"person.{type_}", f"person:{twin}", id=twin, **entry)
+    nurse = desk.at(replace(NURSE, person=twin))
+    kit = nurse.register(desk.now())["kit"]
+    named = nurse.post("restrictions", {"kit": kit, "readers": [twin, "coraline"]})
+    assert named.status_code == 201, named.text
+    same = {"people": [{"id": twin, "name": "Nora Nachtwacht", "same_as": "nora"}]}
+    with pytest.raises(FileRefused) as refused:
+        of_desk(desk, tmp_path, same)
+    assert "nora-2 cannot become another entry yet" in str(refused.value)
+    assert "packages in their hands or on the way: 3; restricted kits they read: 1" in str(refused.value)
+    assert kit not in str(refused.value)
+    for place, packages in (("freezer-1", (1,)), ("shelf-1", (2, 3))):
+        put = nurse.post("packages/store", {"packages": refs(kit, *packages), "place": place})
+        assert put.status_code == 201, put.text
+    assert nurse.post("restrictions", {"kit": kit, "readers": ["nora", "coraline"]}).status_code == 201
+    assert of_desk(desk, tmp_path, same) == 0
+    assert desk.at(NURSE).get(f"kits/{kit}", purpose="review").status_code == 200
 
 
 def test_the_register_tells_how_many_restricted_kits_lose_a_reader(

@@ -57,10 +57,18 @@ def test_where_all_readers_are_gone_a_coordinator_breaks_the_glass_and_names_oth
         )
     coordinator = desk.at(NURSE_2)
     coordinator.client.headers["custody-function"] = f"coordinator@{NURSE.organisation}"
+    assert [line["kit"] for line in coordinator.get("worklists").json()["without_reader"]] == [kit]
+    assert f"/glass?kit={kit}" in coordinator.client.get("/").text
+    custodian = desk.at(CUSTODIAN)
+    assert custodian.get("worklists").json()["without_reader"] == []
+    home = custodian.client.get("/").text
+    assert "Nothing waits here" in home
+    assert "name readers" not in home
     readers = {"kit": kit, "readers": ["casper", "nils"]}
     assert coordinator.post("restrictions", readers).status_code == 404
     assert coordinator.post(f"kits/{kit}/glass", {"reason": "readers_absent"}).status_code in (200, 201)
     assert recorded(coordinator.post("restrictions", readers)) == ["kit.restricted"]
+    assert coordinator.get("worklists").json()["without_reader"] == []
     assert desk.at(CUSTODIAN).get(f"kits/{kit}", purpose="review").status_code == 200
 
 
