@@ -172,26 +172,50 @@ class Told:
     value: str
 
 
-def check(document: bytes, events: Iterable[Event]) -> tuple[Told, ...]:
-    """The values of a disclosure, each shown to belong to its event; all of them or DisclosureRefused.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """A value of which nothing is shown here: its event (a digest) is not among those that were verified."""
 
-    ``events`` are those that were themselves verified (the bundle's). An entry for an event that is not
-    among them is refused, since nothing would show that it is real.
+    event: str
+    name: str
+
+
+def check(document: bytes, events: Iterable[Event]) -> tuple[Told, ...]:
+    """The values of a disclosure, each shown to belong to its event; all of them or DisclosureRefused."""
+    told, elsewhere = compare(document, events)
+    if elsewhere:
+        raise DisclosureRefused(f"event {elsewhere[0].event} is not in the bundle")
+    return told
+
+
+def compare(document: bytes, events: Iterable[Event]) -> tuple[tuple[Told, ...], tuple[Elsewhere, ...]]:
+    """The values of a disclosure that are shown to belong to their events, and those of other events.
+
+    ``events`` are those that were themselves verified: a bundle's, of one trail. What a kit's private part
+    says belongs to events of both its trails, so a disclosure may need both bundles. Raises DisclosureRefused
+    where anything is wrong, or nothing belongs to these events.
     """
     known = {event.digest: event for event in events}
     read = _read(document)
     told: list[Told] = []
+    elsewhere: list[Elsewhere] = []
     for entry in read["events"]:
         event = known.get(entry["event"])
         if event is None:
-            raise DisclosureRefused(f"event {entry['event']} is not in the bundle")
+            values, _ = _part_of(entry, "")
+            elsewhere += [Elsewhere(event=entry["event"], name=name) for name in values]
+            continue
         if event.subject.split(":")[1] != read["kit"]:
             raise DisclosureRefused(f"event {event.digest} is not of kit {read['kit']}")
         part, digest = _part_of(entry, str(event.get("salt")))
         if digest != event.get("private"):
             raise DisclosureRefused(f"the fields are not those that event {event.digest} names")
         told += [Told(event=event, name=name, value=value) for name, value in part.items()]
-    return tuple(told)
+    if not told:
+        raise DisclosureRefused(
+            f"event {read['events'][0]['event']} is not in the bundle, and no value belongs to one that is"
+        )
+    return tuple(told), tuple(elsewhere)
 
 
 def _part_of(entry: Mapping[str, Any], salt: str) -> tuple[dict[str, str], str]:

@@ -5,15 +5,15 @@ service, no database, no network, no settings. Exit codes: 0 the checkpoint is s
 given and no check that was made fails; 1 otherwise (also when no key was given), or it is no bundle; 2 a file
 or the key cannot be used at all.
 
-A disclosure (`custody.disclosure`) is checked beside a bundle: each value it tells must belong to an event of
-that bundle. Where one does not, the exit code is 1 and no value is printed.
+A disclosure (`custody.disclosure`) is checked beside a bundle: each value that it tells for an event of that
+bundle must belong to it. Where one does not, or none is told, the exit code is 1 and no value is printed. Of
+what it tells for other events it is said that they are not in this bundle, but in the other trail's.
 
 What is said may come out of a file that somebody wrote to deceive. It is printed as text, never as something
 that steers a terminal or turns the direction of reading.
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -25,9 +25,8 @@ from audit.policy import MAX_POLICY_BYTES, Policy
 from audit.text import Malformed
 from audit.verify import Verdict, VerificationError
 from custody import bundle
-from custody.bundle import MOST_TOTAL, BundleRefused, fingerprint
-from custody.disclosure import MOST_DOCUMENT, DisclosureRefused
-from custody.disclosure import check as check_disclosure
+from custody.bundle import MOST_TOTAL, Bundle, BundleRefused, fingerprint
+from custody.disclosure import MOST_DOCUMENT, DisclosureRefused, compare
 from custody.event import EventRefused, decode
 from custody.examination import check
 from desk.progress import bar
@@ -39,6 +38,7 @@ _ROOTS_UNUSED = (
     "When anything was recorded, beyond the order of the log: the time stamps are in bundles, so the roots"
     " that you gave (--roots) are not used for a folder."
 )
+_OTHER = {"custody": "choices", "choices": "custody"}
 _WHAT = {"custody": "Custody trail", "choices": "Choices trail, handed out on an order,"}
 
 
@@ -92,23 +92,35 @@ def _bundle(
         "",
         *told_of(verdict, vkeys),
     )
-    disclosed = disclosure is None or _disclosed(read.events, disclosure, verdict)
+    disclosed = disclosure is None or _disclosed(read, disclosure, verdict)
     return 0 if verdict.holds and disclosed else 1
 
 
-def _disclosed(events: Sequence[bytes], document: bytes, verdict: Verdict) -> bool:
-    """Say which values belong to which event; whether all of them do."""
+def _disclosed(read: Bundle, document: bytes, verdict: Verdict) -> bool:
+    """Say which values belong to which event, and of which the events are not here; whether nothing is
+    wrong."""
     if not verdict.agrees:
         _say("", "The disclosure was not looked at, since the bundle does not hold.")
         return False
     try:
-        told = check_disclosure(document, [decode(data) for data in events])
+        told, elsewhere = compare(document, [decode(data) for data in read.events])
     except (DisclosureRefused, EventRefused) as refused:
         _say("", f"The disclosure DOES NOT HOLD: {refused}.")
         return False
-    _say("", "The disclosure holds: these values, and no others, belong to these events.")
+    if elsewhere:
+        _say("", "The disclosure holds as far as this bundle goes: these values belong to these events.")
+    else:
+        _say("", "The disclosure holds: these values, and no others, belong to these events.")
     for each in told:
         _say(f"- event {each.event.number} ({each.event.type}): {each.name}: {each.value}")
+    if elsewhere:
+        _say(
+            "",
+            f"Not proved: its event is not in this bundle. Check with the bundle of the {_OTHER[read.trail]}"
+            " trail; what neither proves is not proved.",
+        )
+    for other in elsewhere:
+        _say(f"- {other.name}: event {other.event}")
     if not verdict.holds:
         _say("They are as genuine as the bundle, which was not shown to be.")
     return True

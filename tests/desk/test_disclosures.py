@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from custody.bundle import write
-from custody.disclosure import FORMAT, disclose
+from custody.disclosure import FORMAT, disclose, salted
 from desk.cli import main
 from tests.custody.story import COORDINATOR, NURSE, NURSE_2, OFFICER, OTHER_NURSE
 from tests.custody.test_disclosure import THREE, event_of
@@ -129,6 +129,24 @@ def test_verify_tells_which_values_belong_to_which_event_and_refuses_what_belong
     code, said = verified(bundle, elsewhere, capsys)
     assert code == 1
     assert "is not in the bundle" in said
+
+
+def test_what_belongs_to_an_event_of_the_other_trail_is_said_to_be_unproved_by_this_bundle(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = salted({"hospital_reference": "INVENTED-9"}, bytes(range(60, 76)))
+    choices = event_of(other, kit=KIT)
+    document = disclose(KIT, [(trail(TOLD)[1], THREE), (choices, other)], ["item 2", "hospital_reference"])
+    code, said = verified(bundle, document, capsys)
+    assert code == 0
+    assert "holds as far as this bundle goes" in said
+    assert "- event 2 (package.packed): item 2: shoes" in said
+    assert "Check with the bundle of the choices trail" in said
+    assert f"- hospital_reference: event {choices.digest}" in said
+    assert "INVENTED-9" not in said
+    code, said = verified(bundle, document.replace(b"shoes", b"boots"), capsys)
+    assert code == 1
+    assert "boots" not in said
 
 
 def test_beside_a_bundle_that_does_not_hold_nothing_is_told(
