@@ -243,12 +243,24 @@ def answers(host: str, port: int) -> bool:
     return True
 
 
+def _check_issuers(settings: Settings) -> None:
+    """Say once what is wrong with the file of issuers, before every worker does. Raises CannotStart."""
+    from desk.trust import IssuersUnreadable, read_issuers  # here, as above
+
+    try:
+        if settings.issuers is not None:
+            read_issuers(settings.issuers)
+    except IssuersUnreadable as fault:
+        raise CannotStart(f"CUSTODY_ISSUERS: {fault}") from None
+
+
 def serve(settings: Settings, before: Callable[[Settings], Sequence[str]] = lambda settings: ()) -> None:
     """Run the service until it is told to stop. `before` runs once the database is there and
     returns lines to print when the first worker answers. Raises CannotStart."""
     from desk.anchoring import read_policy  # here, because each worker imports this file too
 
     read_policy(settings.witnesses)  # a mistake in it is told to whoever starts the service, not to the clerk
+    _check_issuers(settings)
     with contextlib.ExitStack() as stack:
         stopping = stack.enter_context(stop_signals())
         ready, server = stack.enter_context(reachable(settings, alone=True))

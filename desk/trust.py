@@ -26,6 +26,11 @@ KEY_TYPE: Final[Mapping[str, str]] = {"RS256": "RSA", "ES256": "EC"}
 PUBLIC_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {"RSA": ("n", "e"), "EC": ("crv", "x", "y")}
 PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
+NEEDED: Final = frozenset({"issuer", "audience", "algorithms", "organisations"})
+OPTIONAL: Final = frozenset(
+    {"jwks_url", "jwks", "login_claim", "longest_life_minutes", "functions", "strong_acr"}
+)
+"""Members of an issuer in the configuration, beside those of `desk.client`."""
 MOST_KEYS: Final = 100
 SMALLEST_RSA: Final = 2048  # bits
 LARGEST_RSA: Final = 8192  # bits; beyond that a verification becomes a burden somebody else decides on
@@ -132,14 +137,12 @@ def checked(issuers: Iterable[Issuer]) -> tuple[Issuer, ...]:
 
 
 def _issuer(entry: object, where: str, folder: Path) -> Issuer:
-    needed = {"issuer", "audience", "algorithms", "organisations"}
-    optional = {"jwks_url", "jwks", "login_claim", "longest_life_minutes", "functions", "strong_acr"}
-    allowed = needed | optional | MEMBERS
+    allowed = NEEDED | OPTIONAL | MEMBERS
     if not isinstance(entry, dict):
         raise IssuersUnreadable(f"{where} must be an object.")
     if unknown := sorted(set(entry) - allowed):
         raise IssuersUnreadable(f"{where} has members that are not known: {', '.join(unknown)}.")
-    if missing := sorted(needed - set(entry)):
+    if missing := sorted(NEEDED - set(entry)):
         raise IssuersUnreadable(f"{where} lacks {', '.join(missing)}.")
     if ("jwks_url" in entry) == ("jwks" in entry):
         raise IssuersUnreadable(f'{where} needs either "jwks_url" or "jwks".')

@@ -208,6 +208,7 @@ def custody(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str
     [
         (["serve"], {"CUSTODY_PROT": "1"}, "the nearest one is CUSTODY_PORT"),
         (["serve"], {"CUSTODY_DATA": "/dev/null/data"}, "cannot be used"),
+        (["serve"], {"CUSTODY_ISSUERS": __file__}, "CUSTODY_ISSUERS: The file of issuers is not strict JSON"),
         (["clerk"], {}, "custody serve runs the clerk itself"),
         (["demo"], {}, "set CUSTODY_DEMO=fictional"),
         (
