@@ -16,6 +16,9 @@ from custody.commands import command
 from desk.settings import CannotStart
 
 MOST_BYTES: Final = 8 * 2**20
+NOBODYS: Final = ("clock", "victim")
+"""Names under which the service records what no member of staff did; a person of that name would be mixed up
+with it."""
 
 
 class FileRefused(CannotStart):
@@ -110,6 +113,11 @@ def read(data: bytes) -> File:
     ):
         if twice := [id_ for id_, count in Counter(ids).items() if count > 1]:
             raise FileRefused(f"{what}: {twice[0]} stands there twice.")
+    for number, person in enumerate(file.people, 1):
+        if person.id in NOBODYS:
+            raise FileRefused(
+                f"people[{number}].id: {person.id} is a name of the service's own. Choose another."
+            )
     return file
 
 
