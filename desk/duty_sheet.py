@@ -12,13 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from custody import reading
 from custody.card import CardCode
 from custody.directory import day_of
-from custody.tables import organisation
+from custody.people import OrganisationKind
 from desk import duty, texts
 from desk.session import clock
 from desk.settings import CannotStart, Settings
@@ -59,11 +59,10 @@ def _as_clerk(settings: Settings, do: Callable[[AsyncConnection], Awaitable[T]])
 
 
 async def _about(connection: AsyncConnection, centre: str) -> tuple[str, datetime]:
-    known = select(organisation.c.name).where(organisation.c.id == centre, organisation.c.kind == "centre")
-    name: str | None = await connection.scalar(known)
-    if name is None:
+    known = (await reading.directory(connection)).organisations.get(centre)
+    if known is None or known.kind is not OrganisationKind.CENTRE:
         raise CannotStart(f"There is no centre {centre[:80]} in the register.")
-    return name, await clock(connection)
+    return known.name, await clock(connection)
 
 
 def _sheet(base_url: str, centre: str, code: CardCode, at: datetime) -> DutySheet:
