@@ -404,7 +404,7 @@ def _row_of(request: Request, kit: Kit, at_centre: bool) -> Row:
     step = texts._("Link to the police report") if linkable else texts._("Look at the kit")
     if linkable:
         href = f"/do/kit.link?kit={kit.number}"
-    else:  # police and justice are asked for their reason
+    else:  # who has neither a task nor a reason of the last half hour is asked for one
         href = f"/kits/{kit.number}?for=task" if at_centre else f"/kits/{kit.number}"
     return Row(
         kit=kit.number,
