@@ -168,16 +168,17 @@ def test_a_label_opened_by_a_telephone_leads_through_the_sign_in_and_back(pages:
     assert stranger.sees("package 1")
 
 
-def test_a_kit_number_alone_asks_for_a_reason_first(pages: Pages) -> None:
-    nurse = pages.at(NURSE)
+def test_a_kit_number_alone_opens_ones_task_and_asks_everybody_else_for_a_reason(pages: Pages) -> None:
+    nurse, coordinator = pages.at(NURSE), pages.at(COORDINATOR)
     kit = register(nurse)
     nurse.go(f"/kits/{kit}")
-    assert nurse.sees("Why do you open this kit?")
-    assert not nurse.sees("Custody trail")
-    nurse.check(purpose="review")
-    nurse.press("Open the kit")
     assert nurse.sees("Custody trail")
-    coordinator = pages.at(COORDINATOR)
+    coordinator.go(f"/kits/{kit}")
+    assert coordinator.sees("Why do you open this kit?")
+    assert not coordinator.sees("Custody trail")
+    coordinator.check(purpose="review")
+    coordinator.press("Open the kit")
+    assert coordinator.sees("Custody trail")
     coordinator.go(f"/readings?kit={kit}")
     assert coordinator.sees("I review how it was handled")
 
