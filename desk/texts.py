@@ -522,6 +522,7 @@ READ_WHAT: Final[Mapping[str, str]] = {
     "private_disclose": _("the private part, for a judge's order"),
     "private_disclosed": _("fields of the private part, handed over on a judge's order"),
     "labels_print": _("the labels"),
+    "proposal": _("a step that waits for a second signature"),
     "scan": _("a label, scanned"),
     "scan_of_no_label_in_use": _("a label that is not in use, scanned"),
     "reads_read": _("who read the kit"),

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from custody import reading
+from custody import access, reading
 from custody.kit import Kit
 from custody.ledger import MovedOn, state_tag
 from custody.ledger import reading as seen_by
@@ -222,6 +222,7 @@ async def _proposed(request: Request, proposal: str, who: Signed, problem: Probl
         waiting = await reading.proposal(connection, proposal)
     if waiting is None or waiting["signed_at"] is not None:
         raise HTTPException(404)
+    await access.record(service.engine, who.actor, read="proposal", kit=waiting["kit"], purpose="task")
     directory = await service.directory()
     names = {a.person: a.name for a in directory.appointments}
     return await page(

@@ -173,6 +173,18 @@ def test_lists_leave_a_record_too(desk: Desk, path: str) -> None:
     assert len(records(desk, COORDINATOR)) == before + 1
 
 
+def test_who_looks_at_what_waits_for_a_signature_leaves_a_record(desk: Desk) -> None:
+    kit = desk.at(NURSE).register(desk.now())["kit"]
+    held = {"kit": kit, "ground": "centre", "reason": "to be looked at"}
+    assert desk.at(NURSE).post("holds", held).status_code == 201
+    (hold,) = desk.at(COORDINATOR).get(f"kits/{kit}", purpose="review").json()["choices"]["holds"]
+    lift = {"kit": kit, "hold": hold["id"], "reason": "it was looked at"}
+    proposal = desk.at(COORDINATOR).post("holds/lifts", lift).json()["proposal"]
+    assert desk.at(NURSE_2).client.get(f"/signatures/{proposal}").status_code == 200
+    (looked,) = records(desk, NURSE_2)
+    assert (looked.get("read"), looked.get("kit")) == ("proposal", kit)
+
+
 # --- the glass --------------------------------------------------------------------------------------------
 
 
