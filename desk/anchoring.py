@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -122,9 +123,9 @@ class Anchoring:
         for log in logs:
             mine: list[Errand] = []
             if self.policy is not None:
-                mine.append(Errand(lambda log=log: self.witnessed(log)))  # type: ignore[misc]
+                mine.append(Errand(partial(self.witnessed, log)))
             if self.stamp_url is not None:
-                mine.append(Errand(lambda log=log: self.stamped(log)))  # type: ignore[misc]
+                mine.append(Errand(partial(self.stamped, log)))
             self._errands[log] = mine
             self._tasks += [asyncio.create_task(self._keep(log, errand)) for errand in mine]
 

@@ -13,6 +13,7 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
+from desk.masters import alone, write_new
 from desk.settings import CannotStart
 
 FILE: Final = "attempts.key"
@@ -23,21 +24,11 @@ NETWORK: Final = 64
 
 def attempt_key(keys: Path) -> bytes:
     """The key in the folder `keys`, made where there is none. Several processes may come here at once: one
-    key wins. Raises CannotStart for a file that others can read, or that is no such key."""
+    key is made. Raises CannotStart for a file that others can read, or that is no such key."""
     path = keys / FILE
-    if not path.exists():
-        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f"{FILE}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass  # another process was first; its key is the key
-        finally:
-            draft.unlink()
+    with alone(keys):
+        if not path.exists():
+            write_new(path, secrets.token_bytes(BYTES))
     with path.open("rb") as file:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
             raise CannotStart(f"{path} can be read by others. Set its mode to 0600, or delete it.")

@@ -311,7 +311,7 @@ def _from_environment(name: str) -> KeyItself:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """An exclusive lock among all processes that make or move master keys in this folder."""
+    """An exclusive lock among all processes that make or move keys of the service in this folder."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(folder / "masters.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit import log, sign
-from audit.anchors import choose
 from audit.key import write_keys
 from audit.keybox import create_keys, open_box
 from audit.sign import Signer
@@ -452,26 +451,6 @@ def test_any_bytes_at_all_are_refused_with_the_one_refusal(data: bytes) -> None:
         read(data)
     with pytest.raises(BundleRefused):
         read(data + BUNDLE[-22:])
-
-
-# --- which anchors ------------------------------------------------------------------------
-
-
-def test_for_each_event_the_first_checkpoint_that_covers_it_is_an_anchor_and_the_last_of_all() -> None:
-    assert choose([256, 512, 768, 1024], [0, 255, 600]) == {256, 768, 1024}
-    assert choose([256], [256, 300]) == {256}
-    assert choose([], [1]) == set()
-
-
-@given(st.sets(st.integers(1, 50)), st.lists(st.integers(0, 60)))
-def test_no_checkpoint_outside_the_anchors_would_say_more_of_an_event(
-    sizes: set[int], indexes: list[int]
-) -> None:
-    chosen = choose(sorted(sizes), indexes)
-    assert chosen <= sizes
-    for index in indexes:
-        covering = [size for size in sizes if size > index]
-        assert not covering or min(covering) in chosen
 
 
 # --- out of the database ------------------------------------------------------------------

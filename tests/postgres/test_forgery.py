@@ -1,8 +1,7 @@
 """Whoever speaks to `custody.append` directly, past every rule of the service: what is still refused."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +12,6 @@ from custody.event import Event, Fact
 from custody.kit import to_document
 from custody.people import CLOCK, Actor, Function
 from custody.protocol import STEPS
-from custody.trail import after
-from desk.postgres import EmbeddedServer
 from tests.custody.byhand import ByHand, refused
 from tests.custody.story import (
     CENTRE,
@@ -28,46 +25,8 @@ from tests.custody.story import (
     ZONE,
     new_number,
 )
-from tests.postgres.evidence import Evidence, evidence_on
-
-MOVED, PROTOCOL, BYTES, PROJECTION, CHECK = "CU001", "CU002", "CU003", "CU004", "23514"
-
-
-@pytest.fixture(scope="module")
-def evidence(server: EmbeddedServer) -> Iterator[Evidence]:
-    yield from evidence_on(server)
-
-
-@pytest.fixture
-def byhand(evidence: Evidence) -> Iterator[ByHand]:
-    """Attempts leave nothing behind: whatever a test tried, both logs' queues are as long as before."""
-    with ByHand(evidence.database) as open_:
-        before = open_.of("superuser").execute("SELECT count(*) FROM audit.pending").fetchone()
-        yield open_
-        assert open_.of("superuser").execute("SELECT count(*) FROM audit.pending").fetchone() == before
-
-
-def checked(kit: str, actor: Actor = NURSE, **change: Any) -> Fact:
-    """A harmless fact: the seal of package 1 was looked at."""
-    fields = {"packages": [{"package": 1, "seal": "S-0001", "condition": "intact"}]}
-    return replace(
-        Fact(type="seal.checked", subject=f"custody:{kit}", who=actor.who(), fields=fields), **change
-    )
-
-
-def chosen(kit: str, type_: str, actor: Actor, **fields: Any) -> Fact:
-    return Fact(type=type_, subject=f"choices:{kit}", who=actor.who(), fields=fields)
-
-
-def follow(byhand: ByHand, kit: str, fact: Fact, **change: Any) -> tuple[Event, dict[str, Any]]:
-    """The event, changed, and the projection that an honest one would leave, at this event's digest."""
-    honest = byhand.event(fact)
-    event = byhand.event(fact, **change) if change else honest
-    document = to_document(after(byhand.kit(kit), honest))
-    which = event.subject.split(":")[0]
-    document[f"{which}_head"] = {**document[f"{which}_head"], "digest": event.digest}
-    return event, {kit: document}
-
+from tests.postgres.evidence import Evidence
+from tests.postgres.forging import BYTES, CHECK, MOVED, PROJECTION, PROTOCOL, checked, chosen, follow
 
 # --- who -------------------------------------------------------------------------------------
 
@@ -381,87 +340,6 @@ def test_a_kit_without_its_projection_is_refused(byhand: ByHand, evidence: Evide
     event, _ = follow(byhand, evidence.unreported, checked(evidence.unreported))
     with refused(PROJECTION):
         byhand.append(NURSE, [event], documents={})
-
-
-# --- secrets --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "secret",
-    [
-        {"cards": [{"kit": "other"}]},
-        {"cards": [{"kit": "other", "code_hash": "ab" * 32, "secret_hash": "x"}]},
-        {"data_keys": [{"kit": "other", "wrapped": "AAAA"}]},
-        {"destroyed_keys": [{"kit": "other"}]},
-        {"cards": [{}]},
-        {"private_parts": [{"ordinal": 0, "sealed": "AAAA"}]},
-        {"private_parts": [{"ordinal": 7, "sealed": "AAAA"}]},
-    ],
-    ids=str,
-)
-def test_a_secret_belongs_to_an_event_of_the_same_append(
-    byhand: ByHand, evidence: Evidence, secret: dict[str, Any]
-) -> None:
-    told = json.loads(json.dumps(secret).replace("other", evidence.at_the_lab))
-    event, documents = follow(byhand, evidence.unreported, checked(evidence.unreported))
-    with refused(BYTES):
-        byhand.append(NURSE, [event], documents=documents, **told)
-
-
-CARD = {"code_hash": "ab" * 32, "secret_hash": "x"}
-
-
-def rows_of(byhand: ByHand, kit: str) -> list[Any]:
-    """Cards and data key of a kit, as they stand."""
-    query = (
-        "SELECT code_hash, stopped_at FROM custody.card WHERE kit = %(kit)s"
-        " UNION ALL SELECT wrapped, made_at FROM custody.data_key WHERE kit = %(kit)s ORDER BY 1"
-    )
-    return byhand.of("superuser").execute(query, {"kit": kit}).fetchall()
-
-
-@pytest.mark.parametrize(
-    "secret",
-    [
-        {"cards": [{"kit": "own"}]},
-        {"cards": [{"kit": "own", **CARD}]},
-        {"data_keys": [{"kit": "own", "wrapped": "AAAA"}]},
-    ],
-    ids=["stop", "replace", "key"],
-)
-def test_no_card_or_key_of_a_kit_rides_along_with_an_event_about_something_else(
-    byhand: ByHand, evidence: Evidence, secret: dict[str, Any]
-) -> None:
-    told = json.loads(json.dumps(secret).replace("own", evidence.unreported))
-    before = rows_of(byhand, evidence.unreported)
-    event, documents = follow(byhand, evidence.unreported, checked(evidence.unreported))
-    with refused(BYTES):
-        byhand.append(NURSE, [event], documents=documents, **told)
-    assert rows_of(byhand, evidence.unreported) == before
-
-
-def cards(kit: str, *given: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"kit": kit, **each} for each in given]
-
-
-def test_a_card_is_the_one_that_its_event_states(byhand: ByHand, evidence: Evidence) -> None:
-    kit = evidence.unreported
-    for fact, secrets in (
-        (chosen(kit, "card.issued", NURSE, card="declined"), cards(kit, CARD)),
-        (chosen(kit, "card.issued", NURSE, card="issued"), cards(kit, {})),
-        (chosen(kit, "card.issued", NURSE, card="issued"), cards(kit, {}, CARD)),
-        (chosen(kit, "card.stopped", NURSE, reason="lost"), cards(kit, CARD)),
-    ):
-        event, documents = follow(byhand, kit, fact)
-        with refused(BYTES):
-            byhand.append(NURSE, [event], documents=documents, cards=secrets)
-
-
-def test_the_key_of_a_kit_not_disposed_of_is_never_destroyed(byhand: ByHand, evidence: Evidence) -> None:
-    kit = evidence.unreported
-    event, documents = follow(byhand, kit, checked(kit))
-    with refused(PROTOCOL):
-        byhand.append(NURSE, [event], documents=documents, destroyed_keys=[{"kit": kit}])
 
 
 # --- terms, requests, numbers -----------------------------------------------------------------------

@@ -1,14 +1,11 @@
 """What the database refuses, whoever asks: asked of the catalogue, and tried statement by statement."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 from psycopg import sql
 
-from desk.postgres import EmbeddedServer
 from tests.conftest import Database
-from tests.postgres.evidence import Evidence, evidence_on
+from tests.postgres.evidence import Evidence
 
 SCHEMAS = ("audit", "custody", "retention", "desk")
 ROLES = ("service", "clerk", "auditor")
@@ -86,11 +83,6 @@ TRIGGERS = {
     *((f"audit.{t}", f"{t}_no_change") for t in LEFT_THE_HOUSE),
     *((f"audit.{t}", f"{t}_no_truncate") for t in LEFT_THE_HOUSE),
 }
-
-
-@pytest.fixture(scope="module")
-def evidence(server: EmbeddedServer) -> Iterator[Evidence]:
-    yield from evidence_on(server)
 
 
 def rows(database: Database, query: str, *values: object) -> list[tuple[object, ...]]:

@@ -1,6 +1,5 @@
 """Row-level security as the only guard: plain SQL as the service's role, under every kind of reader."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -11,7 +10,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from custody.ledger import reading
 from custody.people import Actor, Function
-from desk.postgres import EmbeddedServer
 from tests.custody.story import (
     ANALYST,
     CENTRE,
@@ -24,7 +22,7 @@ from tests.custody.story import (
     OTHER_NURSE,
     ZONE,
 )
-from tests.postgres.evidence import Evidence, evidence_on
+from tests.postgres.evidence import Evidence
 
 NOBODY = Actor(function=Function.AUDITOR)
 OTHER_OFFICER = Actor(function=Function.OFFICER, person="otto", organisation="pz-avondrood")
@@ -57,11 +55,6 @@ OF_CENTRE = (
 OF_PARTIES = ("known kit", "package", "custody trail", "look", "anything")
 """The row of a kit itself is for its centre and the card: others read the view alone, which is cut."""
 NEVER_OF_PARTIES = ("kit", "choices trail", "data key", "private part", "proposal", "access")
-
-
-@pytest.fixture(scope="module")
-def evidence(server: EmbeddedServer) -> Iterator[Evidence]:
-    yield from evidence_on(server)
 
 
 def seen(evidence: Evidence, actor: Actor | None, query: str) -> set[Any]:
