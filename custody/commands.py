@@ -82,6 +82,8 @@ class Agreement:
     decided_by: Literal["victim", "representative"] = "victim"
     channel: Literal["none", "email", "sms", "phone", "post"] = "none"
     channel_address: str | None = None  # private part
+    channel_hours: str | None = None  # private part: when a call suits the victim
+    channel_question: str | None = None  # private part: what is asked first, so that nobody else answers
 
 
 @command
@@ -294,6 +296,7 @@ class Deposit:
 class DeclareReport:
     kit: str
     how: Literal["in_person", "by_phone", "in_writing", "by_card"]
+    asked_by: Literal["victim", "representative"] = "victim"
     paper: Paper | None = None
 
 
@@ -301,6 +304,7 @@ class DeclareReport:
 class WithdrawReport:
     kit: str
     how: Literal["in_person", "by_phone", "in_writing"]
+    asked_by: Literal["victim", "representative"] = "victim"
 
 
 @command
@@ -392,6 +396,7 @@ class WishWithdrawal:
 class ExtendTerm:
     kit: str
     how: Literal["in_person", "by_phone", "in_writing", "by_card"]
+    asked_by: Literal["victim", "representative"] = "victim"
     paper: Paper | None = None
 
 
@@ -408,6 +413,7 @@ class PlaceHold:
     ground: Literal["centre", "suspected_pressure", "death", "incapacity", "magistrate", "safety"]
     reason: str
     review_on: date | None = None
+    asked_by: Literal["victim", "representative"] = "victim"
     paper: Paper | None = None
 
 
@@ -422,24 +428,31 @@ class LiftHold:
 @command
 class AttemptNotice:
     kit: str
-    how: Literal["reached", "not_reached", "not_wanted", "no_channel"]
+    how: Literal["reached", "posted", "not_reached", "not_wanted", "no_channel", "unreachable"]
 
 
 @command
 class AskDestruction:
     kit: str
     how: Literal["in_person", "by_phone", "in_writing", "by_card"]
+    asked_by: Literal["victim", "representative"] = "victim"
 
 
 @command
 class ConfirmDestruction:
+    """Both who sign have asked, apart from each other: is it this person, and is it this person's own wish?"""
+
     kit: str
+    identity: Literal["confirmed", "not_confirmed"]
+    free_will: Literal["confirmed", "not_confirmed"]
+    asked_by: Literal["victim", "representative"] = "victim"
 
 
 @command
 class TakeBackDestruction:
     kit: str
     how: Literal["in_person", "by_phone", "in_writing", "by_card"]
+    asked_by: Literal["victim", "representative"] = "victim"
 
 
 @command
@@ -496,6 +509,22 @@ class OpenToCentre:
 @command
 class ReserveNumbers:
     count: int
+
+
+@command
+class EndSearch:
+    """The search for lost packages is given up, with what was done to find them. Takes two people."""
+
+    packages: tuple[PackageRef, ...]
+    reason: str
+
+
+@command
+class TakeStock:
+    """A place, and everything that was scanned in it."""
+
+    place: str
+    packages: tuple[PackageRef, ...]
 
 
 @command
