@@ -19,7 +19,7 @@ from custody.items import TYPES
 from custody.people import Actor
 from custody.permission import permit
 from custody.refusal import Refused
-from retention import disposal, keeping
+from retention import disposal, keeping, notice
 from retention.policy import Policy
 
 
@@ -474,7 +474,7 @@ DOORS: Final[tuple[Door, ...]] = (
         action="notice.attempt",
         shape=c.AttemptNotice,
         says="Record a notice",
-        decide=lambda x, o, s: keeping.attempt_notice(s.kit(o.kit), o, x.actor),
+        decide=lambda x, o, s: notice.attempt_notice(s.kit(o.kit), o, x.actor),
     ),
     Door(
         path="destructions",

@@ -41,7 +41,8 @@ from custody.protocol import Retention
 from custody.refusal import Refused
 from retention import tables as own
 from retention.disposal import contest_over, destroy_key
-from retention.keeping import NotNow, cool_off, expire, fall_due
+from retention.keeping import cool_off
+from retention.notice import NotNow, expire, fall_due
 from retention.period import RetentionDataError
 from retention.policy import Policy, load
 

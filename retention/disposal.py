@@ -30,8 +30,9 @@ from custody.permission import permit
 from custody.prosecution import choice
 from custody.protocol import Custody, Legal, Retention
 from custody.refusal import NeedsSecond, Refused
-from retention.keeping import NotNow, policy_of
+from retention.notice import NotNow
 from retention.policy import Policy
+from retention.reckoning import policy_of
 from retention.term import contest_over_at, is_over
 
 DISPOSABLE: Final = (Custody.PACKED, Custody.SEALED, Custody.STORED)

@@ -19,14 +19,13 @@ in ``retention.term``; which steps the axes allow, in ``custody.protocol``; who 
 Pure: no database, no clock.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from custody import prosecution, registering
 from custody.commands import (
     AskDestruction,
-    AttemptNotice,
     ConfirmDestruction,
     CorrectAge,
     EndLink,
@@ -49,11 +48,12 @@ from custody.permission import permit
 from custody.prosecution import choice
 from custody.protocol import Legal, Retention
 from custody.refusal import Refused
-from custody.registering import entered, policy_fields, term_fields
-from retention.period import RetentionDataError, end_of
-from retention.policy import AgeClass, Policy, in_force, version_of
+from custody.registering import entered, term_fields
+from retention.notice import NotNow
+from retention.period import RetentionDataError
+from retention.policy import AgeClass, Policy, in_force
+from retention.reckoning import as_version, new_term, policy_of, reckon, term_of
 from retention.term import (
-    Term,
     after_withdrawal,
     agreed_term,
     brought_forward_to,
@@ -61,8 +61,6 @@ from retention.term import (
     corrected,
     extended,
     local_date,
-    notice_due,
-    over_after,
 )
 
 # Which grounds of a hold a person may give; the ground ``order`` comes with a judge's order alone.
@@ -73,67 +71,6 @@ GROUNDS: Final[Mapping[Function, frozenset[str]]] = {
     Function.COORDINATOR: frozenset({"centre", "suspected_pressure", "death", "incapacity", "safety"}),
 }
 BY_WRITTEN_ORDER: Final = frozenset({"order", "magistrate"})
-NOBODY_TO_TELL: Final = frozenset({"death", "incapacity"})
-
-
-class NotNow(Refused):
-    """The clock has nothing to do with this kit now: it moved on, or waits for something. No fault."""
-
-
-# --- reckoning ------------------------------------------------------------------------------
-
-
-def policy_of(kit: Kit, policies: Iterable[Policy]) -> Policy:
-    """The policy version that the kit keeps. Raises Refused where it is not known to this service."""
-    if kit.policy is None:
-        raise Refused("No retention policy was agreed for this kit.")
-    try:
-        return version_of(policies, kit.policy.id, kit.policy.version)
-    except RetentionDataError:
-        raise Refused(
-            "The retention policy {policy} of this kit is not known here. It has to be adopted first.",
-            policy=f"{kit.policy.id}/{kit.policy.version}",
-        ) from None
-
-
-def as_kit_term(term: Term) -> KitTerm:
-    """The term as a kit's projection keeps it."""
-    return KitTerm(start=term.start, end=term.end, notice_on=term.notice_on, over_at=term.over_at)
-
-
-def as_version(policy: Policy) -> PolicyVersion:
-    """The name and version of a policy, as a kit keeps them."""
-    return PolicyVersion(id=policy.id, version=policy.version)
-
-
-def _term_of(kit: Kit) -> KitTerm:
-    if kit.term is None:
-        raise Refused("No term was agreed for this kit.")
-    return kit.term
-
-
-def _reckon(reckoning: Callable[[], Term], field: str | None = None) -> KitTerm:
-    """A term, or Refused in the calendar's own words."""
-    try:
-        return as_kit_term(reckoning())
-    except RetentionDataError as fault:
-        raise Refused("The term cannot be reckoned: {why}.", field=field, why=str(fault)) from fault
-
-
-def _new_term(term: KitTerm, policy: Policy) -> dict[str, Any]:
-    return {"term": term_fields(term), "policy": policy_fields(as_version(policy))}
-
-
-def expires_at(kit: Kit, policy: Policy) -> datetime | None:
-    """When (UTC) the clock may put the kit on the list of expired terms; None before its notice fell due.
-
-    The later of the end of the term and the end of the notice period, counted from the day on which the
-    notice really fell due: an outage of this service never costs the victim a day.
-    """
-    if kit.notice_due_at is None:
-        return None
-    told_until = end_of(local_date(policy, kit.notice_due_at), policy.notice.period)
-    return max(_term_of(kit).over_at, over_after(policy, told_until))
 
 
 # --- two people -------------------------------------------------------------------------------
@@ -177,7 +114,7 @@ def register(
         raise Refused(
             "No term can be agreed: {why}.", field="examined_at", why=str(fault).rstrip(".")
         ) from fault
-    term = _reckon(lambda: agreed_term(policy, AgeClass(order.age_class), order.examined_at), "examined_at")
+    term = reckon(lambda: agreed_term(policy, AgeClass(order.age_class), order.examined_at), "examined_at")
     return registering.register(
         seen,
         order,
@@ -197,15 +134,15 @@ def extend(kit: Kit, order: ExtendTerm, actor: Actor, policies: Iterable[Policy]
     """The victim asks to keep the evidence longer. A request for early destruction falls with it."""
     permit("term.extend", actor, kit)
     policy = policy_of(kit, policies)
-    term = _reckon(lambda: extended(_term_of(kit), policy, local_date(policy, at)))
-    fields = {"how": order.how, **_new_term(term, policy), **entered(order.paper, actor)}
+    term = reckon(lambda: extended(term_of(kit), policy, local_date(policy, at)))
+    fields = {"how": order.how, **new_term(term, policy), **entered(order.paper, actor)}
     return Decided(facts=(choice(kit, "term.extended", actor, **fields),))
 
 
 def _again(kit: Kit, policies: Iterable[Policy], at: datetime) -> tuple[KitTerm, PolicyVersion]:
     """The term that runs again after a report or link ended: at least the notice period is left of it."""
     policy = policy_of(kit, policies)
-    return _reckon(lambda: after_withdrawal(_term_of(kit), policy, at)), as_version(policy)
+    return reckon(lambda: after_withdrawal(term_of(kit), policy, at)), as_version(policy)
 
 
 def withdraw(
@@ -249,8 +186,8 @@ def correct_age(
         raise Refused("This age class is on record already.", field="age_class")
     policy = policy_of(kit, policies)
     was, now = AgeClass(kit.age_class), AgeClass(order.age_class)
-    term = _reckon(lambda: corrected(_term_of(kit), policy, was=was, now=now, at=at))
-    fields = {"age_class": order.age_class, "reason": order.reason, **_new_term(term, policy)}
+    term = reckon(lambda: corrected(term_of(kit), policy, was=was, now=now, at=at))
+    fields = {"age_class": order.age_class, "reason": order.reason, **new_term(term, policy)}
     signed = _two_staff(kit, actor, second)
     return Decided(facts=(choice(kit, "term.corrected", actor, **fields, **signed),))
 
@@ -296,19 +233,7 @@ def lift_hold(kit: Kit, order: LiftHold, actor: Actor, second: Actor | None) -> 
     return Decided(facts=(choice(kit, "hold.lifted", actor, **fields),))
 
 
-# --- notice, early destruction --------------------------------------------------------------------
-
-
-def attempt_notice(kit: Kit, order: AttemptNotice, actor: Actor) -> Decided:
-    """Record that the victim was told of the end of the term over the safe channel, or was not reached."""
-    permit("notice.attempt", actor, kit)
-    if _nobody_to_tell(kit):
-        raise Refused("A hold for death or incapacity stands: no notice is given.")
-    return Decided(facts=(choice(kit, "notice.attempted", actor, how=order.how),))
-
-
-def _nobody_to_tell(kit: Kit) -> bool:
-    return any(hold.ground in NOBODY_TO_TELL for hold in kit.holds.values())
+# --- early destruction --------------------------------------------------------------------
 
 
 def ask_destruction(kit: Kit, order: AskDestruction, actor: Actor) -> Decided:
@@ -359,29 +284,6 @@ def take_back_destruction(kit: Kit, order: TakeBackDestruction, actor: Actor) ->
 # --- the clock ------------------------------------------------------------------------------------
 
 
-def fall_due(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
-    """The day of notice has come: the victim is to be told. Raises NotNow."""
-    if kit.retention is not Retention.RUNNING or kit.legal is not Legal.UNREPORTED:
-        raise NotNow("The term does not run.")
-    if _nobody_to_tell(kit):
-        raise NotNow("A hold for death or incapacity stands: no notice is given.")
-    if not notice_due(_term_of(kit), policy_of(kit, policies), at):
-        raise NotNow("The day of notice has not come.")
-    return Decided(facts=(choice(kit, "notice.due", CLOCK),))
-
-
-def expire(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
-    """The term is over and the victim had the whole notice period: people have work to do. Raises NotNow."""
-    if kit.retention is not Retention.NOTICE_DUE or kit.legal is not Legal.UNREPORTED:
-        raise NotNow("No notice stands.")
-    if kit.holds:
-        raise NotNow("The kit is held.")
-    over = expires_at(kit, policy_of(kit, policies))
-    if over is None or at < over:
-        raise NotNow("The term, or the notice period, is not over.")
-    return Decided(facts=(choice(kit, "term.expired", CLOCK),))
-
-
 def cool_off(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
     """The cooling-off of a confirmed early destruction is over: the term ends with it. Raises NotNow."""
     if kit.retention not in (Retention.RUNNING, Retention.NOTICE_DUE) or kit.legal is not Legal.UNREPORTED:
@@ -392,5 +294,5 @@ def cool_off(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
     if kit.holds or kit.age_class != AgeClass.ADULT:
         raise NotNow("The kit is held, or the victim is not known to be of age.")
     policy = policy_of(kit, policies)
-    term = _reckon(lambda: brought_forward_to(_term_of(kit), policy, until))
+    term = reckon(lambda: brought_forward_to(term_of(kit), policy, until))
     return Decided(facts=(choice(kit, "destruction.cooled_off", CLOCK, term=term_fields(term)),))

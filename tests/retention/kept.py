@@ -18,7 +18,8 @@ from custody.ledger import Command, Receipt, place
 from custody.people import Actor, Function
 from retention.check import EVERY, Figures, newest_slot, run_slot
 from retention.disposal import approve, carry_out, propose
-from retention.keeping import expire, expires_at, fall_due, register
+from retention.keeping import register
+from retention.notice import expire, expires_at, fall_due
 from retention.policy import Policy, load
 from tests.custody.story import (
     COORDINATOR,

@@ -13,7 +13,8 @@ from custody.event import write_moment
 from custody.protocol import Retention
 from retention.check import ABANDONED, EVERY, Figures, newest_slot, run_slot, slots
 from retention.disposal import contest_over, destroy_key
-from retention.keeping import NotNow, ask_destruction, confirm_destruction, correct_age, take_back_destruction
+from retention.keeping import ask_destruction, confirm_destruction, correct_age, take_back_destruction
+from retention.notice import NotNow
 from retention.period import Period
 from retention.policy import dump
 from tests.conftest import Database, Engines
@@ -238,7 +239,7 @@ async def early_destruction(story: Story) -> str:
     victim = card_of(number)
     ask = AskDestruction(kit=number, how="by_card")
     await story.do(victim, [number], lambda seen: ask_destruction(seen.kit(number), ask, victim))
-    confirm = ConfirmDestruction(kit=number)
+    confirm = ConfirmDestruction(kit=number, identity="confirmed", free_will="confirmed")
     await story.do(
         NURSE,
         [number],

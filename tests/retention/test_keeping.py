@@ -6,12 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from custody.commands import (
     AskDestruction,
-    AttemptNotice,
     ConfirmDestruction,
     CorrectAge,
     DeclareReport,
@@ -32,17 +29,12 @@ from custody.prosecution import declare, enter_order
 from custody.protocol import Legal, Retention
 from custody.refusal import NeedsSecond, NotSeen, Refused
 from retention.keeping import (
-    NotNow,
     ask_destruction,
-    attempt_notice,
     confirm_destruction,
     cool_off,
     correct_age,
     end_link,
-    expire,
-    expires_at,
     extend,
-    fall_due,
     lift_hold,
     link_in_error,
     place_hold,
@@ -50,6 +42,7 @@ from retention.keeping import (
     take_back_destruction,
     withdraw,
 )
+from retention.notice import NotNow
 from retention.policy import AgeClass
 from tests.custody.story import (
     CENTRE,
@@ -350,89 +343,6 @@ def test_the_hold_of_an_order_that_led_to_a_link_can_go_while_the_order_stays() 
     order = LiftHold(kit=kit.number, hold="ab" * 16, reason="released", order="22" * 32)
 
     assert then(kit, lift_hold(kit, order, COORDINATOR, NURSE), NOON).order is not None
-
-
-# --- notices --------------------------------------------------------------------------------------------
-
-
-def test_attempts_to_tell_the_victim_are_recorded_and_stop_with_a_death() -> None:
-    kit, at = noticed()
-    order = AttemptNotice(kit=kit.number, how="not_reached")
-
-    assert then(kit, attempt_notice(kit, order, NURSE), at).choices_head.number == kit.choices_head.number + 1
-    with pytest.raises(Refused, match="no notice is given"):
-        attempt_notice(held(kit, "death", at=at), order, NURSE)
-
-
-def test_a_notice_falls_due_on_its_day_at_the_centre_and_not_before() -> None:
-    kit = kit_of()
-    assert kit.term is not None
-    assert kit.term.notice_on == date(2026, 5, 16)
-    midnight = datetime(2026, 5, 15, 22, tzinfo=UTC)
-
-    with pytest.raises(NotNow):
-        fall_due(kit, BELGIUM, midnight - timedelta(microseconds=1))
-    due = then(kit, fall_due(kit, BELGIUM, midnight), midnight)
-
-    assert due.retention is Retention.NOTICE_DUE
-    with pytest.raises(NotNow):
-        fall_due(due, BELGIUM, midnight)
-    with pytest.raises(NotNow):
-        fall_due(held(kit, "incapacity"), BELGIUM, midnight)
-    with pytest.raises(NotNow):
-        fall_due(reported(kit, NOON), BELGIUM, midnight)
-
-
-# --- the end of the term --------------------------------------------------------------------------------
-
-
-def test_a_term_with_its_notice_on_the_day_expires_when_it_is_over() -> None:
-    kit, _ = noticed()
-    over = over_at(kit)
-
-    with pytest.raises(NotNow):
-        expire(kit, BELGIUM, over - timedelta(microseconds=1))
-    assert then(kit, expire(kit, BELGIUM, over), over).retention is Retention.EXPIRED
-
-
-def test_a_notice_that_fell_due_late_makes_the_end_wait_for_the_whole_notice_period() -> None:
-    kit = kit_of()
-    late = over_at(kit) - 3 * DAY
-    kit = then(kit, fall_due(kit, BELGIUM, late), late)
-    assert expires_at(kit, POLICY) == datetime(2026, 9, 11, 22, tzinfo=UTC)
-
-    with pytest.raises(NotNow):
-        expire(kit, BELGIUM, over_at(kit))
-    with pytest.raises(NotNow):
-        expire(kit, BELGIUM, late + 59 * DAY)
-    done = late + 62 * DAY
-    assert then(kit, expire(kit, BELGIUM, done), done).retention is Retention.EXPIRED
-
-
-@given(minutes=st.integers(0, 60 * 24 * 3000))
-def test_whenever_the_notice_falls_due_the_victim_has_sixty_days(minutes: int) -> None:
-    kit = PRISTINE
-    assert kit.term is not None
-    at = datetime(2026, 5, 15, 22, tzinfo=UTC) + timedelta(minutes=minutes)
-    kit = then(kit, fall_due(kit, BELGIUM, at), at)
-
-    over = expires_at(kit, POLICY)
-
-    assert over is not None
-    assert over >= max(over_at(kit), at + timedelta(days=60) - timedelta(hours=1))  # a night of summer time
-    with pytest.raises(NotNow):
-        expire(kit, BELGIUM, over - timedelta(microseconds=1))
-    assert then(kit, expire(kit, BELGIUM, over), over).retention is Retention.EXPIRED
-
-
-PRISTINE = kit_of()
-
-
-def test_a_held_kit_does_not_expire() -> None:
-    kit, at = noticed()
-
-    with pytest.raises(NotNow):
-        expire(held(kit, at=at), BELGIUM, over_at(kit) + 100 * DAY)
 
 
 # --- early destruction ------------------------------------------------------------------------------------
