@@ -472,16 +472,28 @@ class WithdrawDisposal:
 
 
 @command
-class CarryOutDisposal:
-    """Each package scanned, each item named, before an observer who signs after.
-
-    ``not_found`` are packages that were looked for and are not there: a finding that ends the disposal.
-    """
+class ItemRef:
+    """An item of a kit by its number."""
 
     kit: str
+    item: int
+
+
+@command
+class CarryOutDisposal:
+    """One cart, of one kit or of many: each package scanned with its seal, each item scanned by its label.
+
+    ``labels`` are the label codes that were scanned, of packages and of items; ``items`` are items that never
+    had a label and are named by their number. ``not_found`` and ``items_not_found`` were looked for and are
+    not there: a finding that stops that kit alone. ``observer`` is the person who is asked to sign (its id).
+    """
+
     packages: tuple[PackageRef, ...]
-    items: tuple[int, ...]
-    not_found: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()
+    items: tuple[ItemRef, ...] = ()
+    not_found: tuple[PackageRef, ...] = ()
+    items_not_found: tuple[ItemRef, ...] = ()
+    observer: str | None = None
 
 
 @command
