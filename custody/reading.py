@@ -320,3 +320,12 @@ async def reads_of(connection: AsyncConnection, kit: str) -> list[Any]:
         .limit(200)
     )
     return [decode(bytes(row[0])) for row in rows]
+
+
+async def lying_in(connection: AsyncConnection, place: str) -> frozenset[tuple[str, int]]:
+    """The packages that are recorded in this place, by kit and number, as far as they may be known of."""
+    p = t.package.c
+    rows = await connection.execute(
+        select(p.kit, p.package).where(p.place == place, p.state == Custody.STORED)
+    )
+    return frozenset((row.kit, row.package) for row in rows)
