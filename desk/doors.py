@@ -474,7 +474,7 @@ DOORS: Final[tuple[Door, ...]] = (
         action="notice.attempt",
         shape=c.AttemptNotice,
         says="Record a notice",
-        decide=lambda x, o, s: notice.attempt_notice(s.kit(o.kit), o, x.actor),
+        decide=lambda x, o, s: notice.attempt(s.kit(o.kit), o, x.actor, x.policies, s.at),
     ),
     Door(
         path="destructions",

@@ -1,53 +1,152 @@
-"""What people and the clock decide about telling the victim that the term ends.
+"""What people and the clock decide about telling the victim that the term is ending.
 
-Pure: no database, no clock.
+1. The clock says that a notice is due, and says it again at each later notice point of the policy. It never
+   says so while a hold for death or incapacity stands: nobody is told then.
+2. The service sends by itself only over a channel that the victim confirmed lately (`policy.channel_age`).
+   Everything else is work for a person: a call, a letter, a channel that nobody has proved.
+3. A notice is *settled* by what really reached the victim, or by an absence that is explained: sent, reached,
+   posted, no contact wanted, no channel, not reached on three days, unreachable after three attempts. What
+   settles it states ``until``: the first instant at which the term may expire, the whole notice period after
+   the telling. A message that came back unsettles it.
+4. A term whose notice is not settled never expires.
+
+Each decision is a plain function, as in `retention.keeping`. Pure: no database, no clock.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
+from custody.channel import told
 from custody.commands import AttemptNotice
 from custody.decision import Decided
+from custody.event import write_moment
+from custody.handling import needs_second
 from custody.kit import Kit
-from custody.people import CLOCK, Actor
+from custody.people import CLOCK, STAFF, Actor, Function
 from custody.permission import permit
 from custody.prosecution import choice
 from custody.protocol import Legal, Retention
 from custody.refusal import Refused
+from retention import term as calendar
+from retention.commands import ChangeChannel, ProveChannel, SendNotice
 from retention.period import end_of
 from retention.policy import Policy
 from retention.reckoning import policy_of, term_of
 from retention.term import local_date, notice_due, over_after
 
 NOBODY_TO_TELL: Final = frozenset({"death", "incapacity"})
+"""Grounds of a hold while which no notice is given and no card opens anything."""
+
+BY_SERVICE: Final = frozenset({"email", "sms"})
+"""The channels over which the service can send by itself."""
+
+DAYS_NOT_REACHED: Final = 3
+"""On so many different days at the centre the victim was not reached: then the notice is settled."""
+
+ATTEMPTS_BEFORE_UNREACHABLE: Final = 3
+
+NOT_THERE: Final = frozenset({"not_reached", "failed", "bounced"})
+"""What an attempt came to that reached nobody and was no passing fault of a mail server."""
+
+TOLD: Final = (Retention.NOTICE_DUE, Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
+"""Where a notice stands, and an attempt can be recorded."""
 
 
 class NotNow(Refused):
     """The clock has nothing to do with this kit now: it moved on, or waits for something. No fault."""
 
 
-def expires_at(kit: Kit, policy: Policy) -> datetime | None:
-    """When (UTC) the clock may put the kit on the list of expired terms; None before its notice fell due.
+# --- where a notice stands ------------------------------------------------------------------------
 
-    The later of the end of the term and the end of the notice period, counted from the day on which the
-    notice really fell due: an outage of this service never costs the victim a day.
+
+def nobody_to_tell(kit: Kit) -> bool:
+    """Whether a hold for death or incapacity stands."""
+    return any(hold.ground in NOBODY_TO_TELL for hold in kit.holds.values())
+
+
+def settled(kit: Kit) -> bool:
+    """Whether the victim was told of the end of this term, or an absence explains why not."""
+    return kit.expires_at is not None
+
+
+def expires_at(kit: Kit, policy: Policy) -> datetime | None:
+    """When (UTC) the clock may put the kit on the list of expired terms; None while nobody was told.
+
+    As the attempt that settled the notice stated it, and never before the term is over.
     """
-    if kit.notice_due_at is None:
+    if kit.expires_at is None:
         return None
-    told_until = end_of(local_date(policy, kit.notice_due_at), policy.notice.period)
-    return max(term_of(kit).over_at, over_after(policy, told_until))
+    return max(term_of(kit).over_at, kit.expires_at)
+
+
+def proved_lately(kit: Kit, policy: Policy, at: datetime) -> bool:
+    """Whether the victim confirmed the safe channel not longer ago than the policy's ``channel_age``."""
+    if kit.channel_proved_at is None:
+        return False
+    last = end_of(local_date(policy, kit.channel_proved_at), policy.channel_age.period)
+    return at < over_after(policy, last)
+
+
+def why_not_sent(kit: Kit, policy: Policy, at: datetime) -> str | None:
+    """Why the service does not send this notice by itself: ``no_contact``, ``by_hand`` (a call or a letter),
+    ``never_proved`` or ``proved_long_ago``; None where it does."""
+    if kit.channel == "none":
+        return "no_contact"
+    if kit.channel not in BY_SERVICE:
+        return "by_hand"
+    if kit.channel_proved_at is None:
+        return "never_proved"
+    return None if proved_lately(kit, policy, at) else "proved_long_ago"
+
+
+# --- the clock ------------------------------------------------------------------------------------
 
 
 def fall_due(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
-    """The day of notice has come: the victim is to be told. Raises NotNow."""
+    """The day of notice has come: the victim is to be told. Raises NotNow.
+
+    Where the victim wants no contact, that is honoured and recorded with it.
+    """
     if kit.retention is not Retention.RUNNING or kit.legal is not Legal.UNREPORTED:
         raise NotNow("The term does not run.")
-    if _nobody_to_tell(kit):
-        raise NotNow("A hold for death or incapacity stands: no notice is given.")
-    if not notice_due(term_of(kit), policy_of(kit, policies), at):
+    _somebody_to_tell(kit)
+    policy = policy_of(kit, policies)
+    if not notice_due(term_of(kit), policy, at):
         raise NotNow("The day of notice has not come.")
-    return Decided(facts=(choice(kit, "notice.due", CLOCK),))
+    return _due(kit, "notice.due", policy, at)
+
+
+def repeat(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
+    """A later notice point of the policy has come: the victim is to be told once more. Raises NotNow."""
+    if kit.retention is not Retention.NOTICE_DUE or kit.legal is not Legal.UNREPORTED:
+        raise NotNow("No notice stands.")
+    _somebody_to_tell(kit)
+    policy = policy_of(kit, policies)
+    if kit.remind_on is None or local_date(policy, at) < kit.remind_on:
+        raise NotNow("The next day of notice has not come.")
+    return _due(kit, "notice.repeated", policy, at)
+
+
+def _due(kit: Kit, type_: str, policy: Policy, at: datetime) -> Decided:
+    fields: dict[str, Any] = {}
+    later = calendar.next_point(term_of(kit), policy, local_date(policy, at))
+    if later is not None:
+        fields["remind_on"] = later.isoformat()
+    why = why_not_sent(kit, policy, at)
+    if why is None:
+        fields["channel"] = kit.channel
+    facts = [choice(kit, type_, CLOCK, **fields)]
+    if why == "no_contact" and (type_ == "notice.due" or not settled(kit)):
+        until = write_moment(calendar.expiry(term_of(kit), policy, at))
+        facts.append(choice(kit, "notice.attempted", CLOCK, how="not_wanted", channel="none", until=until))
+    return Decided(facts=tuple(facts))
+
+
+def _somebody_to_tell(kit: Kit) -> None:
+    if nobody_to_tell(kit):
+        raise NotNow("A hold for death or incapacity stands: no notice is given.")
 
 
 def expire(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
@@ -57,18 +156,122 @@ def expire(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
     if kit.holds:
         raise NotNow("The kit is held.")
     over = expires_at(kit, policy_of(kit, policies))
-    if over is None or at < over:
+    if over is None:
+        raise NotNow("Nobody has told the victim yet.")
+    if at < over:
         raise NotNow("The term, or the notice period, is not over.")
     return Decided(facts=(choice(kit, "term.expired", CLOCK),))
 
 
-def attempt_notice(kit: Kit, order: AttemptNotice, actor: Actor) -> Decided:
+def answered(
+    kit: Kit,
+    how: str,
+    cites: Sequence[str],
+    policies: Iterable[Policy],
+    at: datetime,
+    channel: str | None = None,
+) -> Decided:
+    """What came of a message that the service sent: ``sent``, ``tried``, ``failed``, ``bounced``.
+
+    ``cites`` is the digest of the event that asked for the message; ``channel`` the one it went over.
+    Raises NotNow where no notice stands any more: the term was extended or the kit reported meanwhile.
+    """
+    if kit.retention not in TOLD:
+        raise NotNow("No notice stands.")
+    fields: dict[str, Any] = {"how": how, "cites": list(cites)}
+    if over := channel or kit.channel:
+        fields["channel"] = over
+    if how in ("sent", "not_wanted") and not settled(kit):
+        fields["until"] = write_moment(calendar.expiry(term_of(kit), policy_of(kit, policies), at))
+    return Decided(facts=(choice(kit, "notice.attempted", CLOCK, **fields),))
+
+
+# --- people ---------------------------------------------------------------------------------------
+
+
+def attempt(
+    kit: Kit, order: AttemptNotice, actor: Actor, policies: Iterable[Policy], at: datetime
+) -> Decided:
     """Record that the victim was told of the end of the term over the safe channel, or was not reached."""
     permit("notice.attempt", actor, kit)
-    if _nobody_to_tell(kit):
+    if nobody_to_tell(kit):
         raise Refused("A hold for death or incapacity stands: no notice is given.")
-    return Decided(facts=(choice(kit, "notice.attempted", actor, how=order.how),))
+    policy = policy_of(kit, policies)
+    settles = _settles(kit, order.how, policy, at)
+    fields: dict[str, Any] = {"how": order.how}
+    if kit.channel is not None:
+        fields["channel"] = kit.channel
+    if settles and not settled(kit):
+        fields["until"] = write_moment(calendar.expiry(term_of(kit), policy, at))
+    return Decided(facts=(choice(kit, "notice.attempted", actor, **fields),))
 
 
-def _nobody_to_tell(kit: Kit) -> bool:
-    return any(hold.ground in NOBODY_TO_TELL for hold in kit.holds.values())
+def _settles(kit: Kit, how: str, policy: Policy, at: datetime) -> bool:
+    """Whether this attempt settles the notice. Raises Refused where it cannot have been so."""
+    agreed = kit.channel not in (None, "none")
+    match how:
+        case "reached":
+            return True
+        case "posted":
+            if kit.channel != "post":
+                raise Refused("A letter goes out only where post is the agreed channel.", field="how")
+            return True
+        case "not_wanted" | "no_channel":
+            if agreed:
+                raise Refused(
+                    "A safe channel was agreed: try it and record what came of it. If the victim wants"
+                    " another one, or none, change the channel first.",
+                    field="how",
+                )
+            return True
+        case "unreachable":
+            tried = sum(each.how in NOT_THERE for each in kit.attempts)
+            if tried < ATTEMPTS_BEFORE_UNREACHABLE:
+                raise Refused(
+                    "The victim counts as unreachable after {needed} attempts that reached nobody; {tried}"
+                    " are on record. Try again, and record it.",
+                    field="how",
+                    needed=str(ATTEMPTS_BEFORE_UNREACHABLE),
+                    tried=str(tried),
+                )
+            return True
+        case _:
+            days = {local_date(policy, each.at) for each in kit.attempts if each.how == "not_reached"}
+            return len(days | {local_date(policy, at)}) >= DAYS_NOT_REACHED
+
+
+def send(kit: Kit, order: SendNotice, actor: Actor) -> Decided:
+    """A person has the service send the notice: again, or although the channel was proved long ago."""
+    permit("notice.send", actor, kit)
+    if nobody_to_tell(kit):
+        raise Refused("A hold for death or incapacity stands: no notice is given.")
+    if kit.channel not in BY_SERVICE:
+        raise Refused("The service can send by e-mail and text message alone. This is for a person to do.")
+    return Decided(facts=(choice(kit, "notice.queued", actor, channel=kit.channel),))
+
+
+def prove_channel(kit: Kit, order: ProveChannel, actor: Actor) -> Decided:
+    """The safe channel was tried and the victim confirmed it; with the card alone, only as ``by_card``."""
+    permit("channel.prove", actor, kit)
+    if kit.channel in (None, "none"):
+        raise Refused("No safe channel was agreed: there is none to prove.")
+    if (order.how == "by_card") != (actor.function is Function.VICTIM):
+        raise Refused("The victim confirms with the card; staff say how they saw it.", field="how")
+    if order.how == "message_shown" and kit.channel not in BY_SERVICE:
+        raise Refused("A message is shown where the channel is e-mail or text message.", field="how")
+    proved = choice(kit, "channel.proved", actor, channel=kit.channel, how=order.how)
+    return Decided(facts=(proved,))
+
+
+def change_channel(kit: Kit, order: ChangeChannel, actor: Actor, second: Actor | None) -> Decided:
+    """Another safe channel, or none: two staff, in person or over the previous channel."""
+    permit("channel.change", actor, kit)
+    if order.how == "over_previous_channel" and kit.channel in (None, "none"):
+        raise Refused("There is no previous channel: the victim confirms a new one in person.", field="how")
+    stated = told(order.channel, order.channel_address, order.channel_hours, order.channel_question)
+    needs_second(actor, second)
+    if second is None or second.function not in STAFF or second.organisation != kit.centre:
+        raise Refused("The second signature must be that of another person of the centre.")
+    fields = {"channel": order.channel, "language": order.language, "how": order.how}
+    changed = choice(kit, "channel.changed", actor, **fields, **{"with": [second.signs("second")]})
+    return Decided(facts=(replace(changed, private=stated or None),))
