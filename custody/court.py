@@ -99,7 +99,7 @@ class CourtCopy:
         if begins is None:
             return _NOT_POSSIBLE[self.trail]
         try:
-            self.kit = after(self._before(event, begins), event)
+            self.kit = after(self._before(event, begins), event, recorded=True)
         except NotAStep as wrong:
             return f"this step is not possible: {wrong}"
         except (LookupError, TypeError, ValueError, AttributeError) as wrong:

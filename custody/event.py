@@ -252,6 +252,7 @@ FIELDS: Final[Mapping[str, Kind]] = {
     "policy": Thing({"id": IDENTIFIER, "version": Whole(1, 9999)}),
     "term": _TERM,
     "until": Moment(),
+    "remind_on": Day(),  # of the next point of notice
     "hold": Thing(
         {"id": SALT, "ground": WORD, "review_on": Day()},
         frozenset({"review_on"}),

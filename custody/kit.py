@@ -18,6 +18,11 @@ from custody.event import Head, read_moment, write_moment
 from custody.protocol import ENDED, Custody, Legal, Retention
 
 
+# A document written before such a field was thought of has no key for it, and must still be the document that
+# its events make: the key stands there only where it says something else than the default.
+LATER: Final[Mapping[str, bool]] = {"later": True}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     """Who is answerable for a package now. Without ``person`` id: somebody without an account."""
@@ -51,6 +56,8 @@ class Package:
     made_from: tuple[int, ...] = ()
     brought_by: str | None = None
     since: datetime | None = None  # when it came into its present hands or place
+    # of a lost one: two people stopped looking for it
+    search_ended: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +89,16 @@ class Hold:
     placed_by: str | None = None  # person id
     placed_at: datetime | None = None
     review_on: date | None = None
+    reviewed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt to tell the victim that the term is ending; ``how`` says how it went."""
+
+    at: datetime
+    how: str
+    channel: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,10 +188,16 @@ class Kit:
     age_class: str = "unknown"
     policy: Policy | None = None
     term: Term | None = None
+    extensions: int = field(default=0, metadata=LATER)  # how often the victim asked to keep it longer
     notice_due_at: datetime | None = None
+    remind_on: date | None = None  # the next point of notice
+    attempts: tuple[Attempt, ...] = ()  # of the notice that runs now
+    expires_at: datetime | None = None  # the term may expire from then on; None: nobody was told yet
+    of_age_at: datetime | None = None  # a minor at the examination, since then known to have come of age
     decided_by: str | None = None
     language: str | None = None
     channel: str | None = None
+    channel_proved_at: datetime | None = None
     card: str | None = None
     reported_at: datetime | None = None
     order: Order | None = None
@@ -229,8 +252,12 @@ _HINTS: Final[dict[type, dict[str, Any]]] = {}
 def to_document(value: Any) -> Any:
     """Plain JSON values of a projection; absent stays absent."""
     if is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f.name, getattr(value, f.name)) for f in fields(value))
-        return {k: to_document(v) for k, v in pairs if v is not None and v != () and v != {}}
+        pairs = ((f, getattr(value, f.name)) for f in fields(value))
+        return {
+            f.name: to_document(v)
+            for f, v in pairs
+            if v is not None and v != () and v != {} and not (f.metadata and v == f.default)
+        }
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, datetime):

@@ -15,6 +15,7 @@ class Function(StrEnum):
     REGISTRAR = "registrar"
     MAGISTRATE = "magistrate"
     AUDITOR = "auditor"
+    OBSERVER = "observer"  # signs as observer of a disposal, and reads nothing
     VICTIM = "victim"
     CLOCK = "clock"
 
@@ -39,6 +40,7 @@ AT: Final[Mapping[Function, OrganisationKind]] = {
     Function.REGISTRAR: OrganisationKind.REGISTRY,
     Function.MAGISTRATE: OrganisationKind.PROSECUTOR,
     Function.AUDITOR: OrganisationKind.OVERSIGHT,
+    Function.OBSERVER: OrganisationKind.HOSPITAL,
 }
 STAFF: Final = frozenset({Function.NURSE, Function.CUSTODIAN, Function.COORDINATOR})
 

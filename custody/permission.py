@@ -61,11 +61,15 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "worklist.read": _who((*_HANDS, F.MAGISTRATE), Rel.ANY),
     # Whoever watches the log grow sees when a centre works: not for police and justice.
     "log.read": _who((*_STAFF, F.AUDITOR), Rel.ANY),
-    "receipt.prove": _who([f for f in F if f not in (F.VICTIM, F.CLOCK)], Rel.ANY),
+    "receipt.prove": _who([f for f in F if f not in (F.VICTIM, F.CLOCK, F.OBSERVER)], Rel.ANY),
     "reads.read": _who((F.COORDINATOR,), Rel.ANY),
     "reading.review": _who((F.COORDINATOR,), Rel.ANY),  # of the own centre's kits, read by others
     "kit.break_glass": _who(_STAFF, Rel.ANY),  # who is no reader of a restricted kit may not know of it
     "duty.review": _who((F.COORDINATOR,), Rel.ANY),  # what was opened at the own centre, by others
+    "policy.read": _who(_STAFF, Rel.ANY),
+    "check.read": _who((*_STAFF, F.AUDITOR), Rel.ANY),  # figures alone
+    "alarm.read": _who(_STAFF, Rel.ANY),  # of the own centre's kits
+    "certificate.read": _CENTRE,
     # the kit and its packages
     "kit.register": _who((F.NURSE,), Rel.ANY),
     "kit.supplement": _who((F.NURSE,), Rel.OF_CENTRE),
@@ -93,10 +97,12 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "labels.swapped": _who((F.NURSE, F.CUSTODIAN), Rel.OF_CENTRE),
     "package.lose": {**_who(_HANDS, Rel.HOLDS), **_who(_STAFF, Rel.HOLDS, Rel.OF_CENTRE)},
     "package.find": _who((F.NURSE, F.CUSTODIAN), Rel.OF_CENTRE, Rel.HOLDS),
+    "search.end": _who((F.CUSTODIAN, F.COORDINATOR), Rel.OF_CENTRE),
     "item.finding": {**_who(_HANDS, Rel.HOLDS), **_who(_STAFF, Rel.HOLDS, Rel.OF_CENTRE)},
     "package.void": _who((F.NURSE, F.CUSTODIAN), Rel.OF_CENTRE),
     "event.correct": {**_who(_HANDS, Rel.HOLDS), **_who(_STAFF, Rel.OF_CENTRE)},
     "incident.open": _who((F.CUSTODIAN,), Rel.OF_CENTRE),
+    "stock_take.take": _who((F.CUSTODIAN, F.NURSE), Rel.ANY),  # of a place of the own centre
     "package.return": _who((F.NURSE, F.CUSTODIAN), Rel.OF_CENTRE),
     "package.deposit": _who((F.REGISTRAR,), Rel.HOLDS),
     # the victim's decision, and justice
@@ -116,13 +122,22 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     # the term
     "term.extend": {**_who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE), **_who((F.VICTIM,), Rel.OWN)},
     "term.correct": _who((F.COORDINATOR,), Rel.OF_CENTRE),
+    "term.move": _who((F.COORDINATOR,), Rel.OF_CENTRE),
+    "policy.adopt": _who((F.COORDINATOR,), Rel.ANY),
+    "majority.confirm": _who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE),
+    "channel.prove": {**_who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE), **_who((F.VICTIM,), Rel.OWN)},
+    "channel.change": _who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE),
+    "card.stop": {**_who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE), **_who((F.VICTIM,), Rel.OWN)},
+    "card.renew": _who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE),
     "hold.place": {
         **_who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE),
         **_who((F.MAGISTRATE,), Rel.LINKED),
         **_who((F.VICTIM,), Rel.OWN),
     },
+    "hold.review": {**_who((F.COORDINATOR,), Rel.OF_CENTRE), **_who((F.MAGISTRATE,), Rel.LINKED)},
     "hold.lift": _who((F.COORDINATOR,), Rel.OF_CENTRE),
     "notice.attempt": _who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE),
+    "notice.send": _who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE),
     "destruction.ask": {**_who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE), **_who((F.VICTIM,), Rel.OWN)},
     "destruction.confirm": _who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE),
     "destruction.take_back": {
@@ -133,6 +148,8 @@ PERMISSIONS: Final[Mapping[str, Who]] = {
     "disposal.approve": _who((F.COORDINATOR,), Rel.OF_CENTRE),
     "disposal.withdraw": _who((F.CUSTODIAN, F.COORDINATOR), Rel.OF_CENTRE),
     "disposal.carry_out": _who((F.CUSTODIAN, F.NURSE), Rel.OF_CENTRE),
+    "disposal.observe": _who((*_STAFF, F.OBSERVER), Rel.ANY),  # who is asked to sign beside the others
+    "disposal.close_empty": _who((F.CUSTODIAN, F.COORDINATOR), Rel.OF_CENTRE),
     # who reads it
     "kit.restrict": _who((F.NURSE, F.COORDINATOR), Rel.OF_CENTRE),
     "restriction.lift": _who((F.COORDINATOR,), Rel.OF_CENTRE),

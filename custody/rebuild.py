@@ -97,7 +97,7 @@ class _Search:
     def step(self, now: _Reached, event: Event) -> _Reached | None:
         in_custody = event.subject.startswith(Trail.CUSTODY)
         try:
-            kit = after(now.kit, event)
+            kit = after(now.kit, event, recorded=True)
         except (NotAStep, LookupError, TypeError, ValueError, AttributeError) as wrong:
             depth = now.custody + now.choices
             if depth > self.furthest[0]:

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any, Final
 
+from custody.axes import NotAStep
+from custody.choices import CHOICES, forget_notices, numbers_of, refuse_new
 from custody.event import Event, read_moment
 from custody.event import after as head_after
 from custody.kit import (
-    Destruction,
-    Disposal,
     Finding,
     Handover,
-    Hold,
     Holder,
     Item,
     Kit,
@@ -25,19 +24,11 @@ from custody.kit import (
     Order,
     Package,
     Place,
-    Policy,
-    Term,
     changed,
 )
-from custody.protocol import STEPS, Legal, Step, Trail
+from custody.protocol import STEPS, Step, Trail
 
-
-class NotAStep(ValueError):
-    """The protocol has no such step from here. ``axis`` is a key of ``custody.refusal.STATES``."""
-
-    def __init__(self, axis: str, state: str, package: int | None = None) -> None:
-        super().__init__(f"no such step from {axis} {state}" + (f" (package {package})" if package else ""))
-        self.axis, self.state, self.package = axis, state, package
+__all__ = ["APPLY", "NotAStep", "after", "counterpart", "holder", "replay"]
 
 
 def holder(who: Mapping[str, Any]) -> Holder:
@@ -52,10 +43,6 @@ def counterpart(party: Mapping[str, Any]) -> Holder:
         organisation=party.get("organisation"),
         organisation_name=party.get("organisation_name"),
     )
-
-
-def _numbers(event: Event, name: str, key: str) -> tuple[int, ...]:
-    return tuple(int(each[key]) for each in event.get(name, ()))
 
 
 def _advance(kit: Kit, step: Step, event: Event) -> Kit:
@@ -164,7 +151,7 @@ def _offered(kit: Kit, event: Event) -> Kit:
         raise NotAStep("handover", "offered")
     offer = Handover(
         id=event.get("handover"),
-        packages=_numbers(event, "packages", "package"),
+        packages=numbers_of(event, "packages", "package"),
         giver=holder(event.who),
         receiver=counterpart(event.get("counterpart")),
         offered_at=event.recorded_at,
@@ -186,7 +173,7 @@ def _carried(kit: Kit, event: Event) -> Kit:
 def _way(kit: Kit, event: Event) -> Handover:
     """The open hand-over that the event names, with every package of the event on it. Raises NotAStep."""
     offer = kit.handovers.get(event.get("handover"))
-    for number in _numbers(event, "packages", "package"):
+    for number in numbers_of(event, "packages", "package"):
         if offer is None or number not in offer.packages:
             raise NotAStep("handover", "not on this way", number)
     if offer is None:
@@ -196,7 +183,7 @@ def _way(kit: Kit, event: Event) -> Handover:
 
 def _off_the_way(kit: Kit, event: Event) -> Kit:
     """Take the event's packages out of the open hand-overs they were on."""
-    gone = set(_numbers(event, "packages", "package"))
+    gone = set(numbers_of(event, "packages", "package"))
     left = {}
     for offer in kit.handovers.values():
         rest = tuple(p for p in offer.packages if p not in gone)
@@ -240,9 +227,10 @@ def _found(kit: Kit, event: Event) -> Kit:
     """Found again, in the hands of the finder. What was never closed, or open, has to be closed first."""
     kit = _in_hand(kit, event)
     packages = dict(kit.packages)
-    for number in _numbers(event, "packages", "package"):
+    for number in numbers_of(event, "packages", "package"):
         package = packages[number]
-        packages[number] = changed(package, seal_broken=package.seal_broken or package.seal is None)
+        broken = package.seal_broken or package.seal is None
+        packages[number] = changed(package, seal_broken=broken, search_ended=False)
     return changed(kit, packages=packages)
 
 
@@ -318,116 +306,6 @@ def _released(kit: Kit, event: Event) -> Kit:
     return changed(kit, released_at=kit.released_at or event.recorded_at)
 
 
-def _agreed(kit: Kit, event: Event) -> Kit:
-    return changed(
-        kit,
-        decided_by=event.get("decided_by"),
-        language=event.get("language"),
-        channel=event.get("channel"),
-    )
-
-
-def _check_term(kit: Kit, event: Event) -> None:
-    """One person never brings the end of a term forward; the clock only after the cooling-off.
-
-    PostgreSQL refuses the same (``custody.apply_to_kit``). Raises NotAStep.
-    """
-    until = kit.destruction.until if kit.destruction else None
-    earlier = kit.term is not None and read_moment(event.get("term")["over_at"]) < kit.term.over_at
-    if (
-        (event.type == "term.agreed" and kit.term is not None)
-        or (event.type in ("term.extended", "term.restarted", "report.withdrawn") and earlier)
-        or (event.type == "destruction.cooled_off" and (until is None or until > event.recorded_at))
-    ):
-        raise NotAStep("retention", kit.retention)
-
-
-def _term(kit: Kit, event: Event) -> Kit:
-    _check_term(kit, event)
-    term = event.get("term")
-    policy = event.get("policy")
-    return changed(
-        kit,
-        age_class=event.get("age_class", kit.age_class),
-        policy=Policy(**policy) if policy else kit.policy,
-        term=Term(
-            start=date.fromisoformat(term["start"]),
-            end=date.fromisoformat(term["end"]),
-            notice_on=date.fromisoformat(term["notice_on"]),
-            over_at=read_moment(term["over_at"]),
-        ),
-        disposal=None,
-        notice_due_at=None,
-    )
-
-
-def _declared(kit: Kit, event: Event) -> Kit:
-    return changed(kit, reported_at=event.recorded_at, disposal=None, destruction=None)
-
-
-def _withdrawn(kit: Kit, event: Event) -> Kit:
-    return changed(_term(kit, event), reported_at=None, matches=())
-
-
-def _extended(kit: Kit, event: Event) -> Kit:
-    return changed(_term(kit, event), destruction=None)
-
-
-def _age_corrected(kit: Kit, event: Event) -> Kit:
-    """No early destruction before majority: a request made under the wrong age class falls."""
-    kit = _term(kit, event)
-    return kit if kit.age_class == "adult" else changed(kit, destruction=None)
-
-
-def _held(kit: Kit, event: Event) -> Kit:
-    hold = event.get("hold")
-    if hold["id"] in kit.holds:
-        raise NotAStep("hold", "placed")
-    review = hold.get("review_on")
-    placed = Hold(
-        id=hold["id"],
-        ground=hold["ground"],
-        placed_by=event.who.get("person"),
-        placed_at=event.recorded_at,
-        review_on=date.fromisoformat(review) if review else None,
-    )
-    return changed(kit, holds={**kit.holds, placed.id: placed}, disposal=None)
-
-
-def _hold_lifted(kit: Kit, event: Event) -> Kit:
-    """With the hold of an order that led to no link goes the order: it was revoked in writing."""
-    hold = event.get("hold")
-    if hold["id"] not in kit.holds:
-        raise NotAStep("hold", "unknown")
-    revoked = hold["ground"] == "order" and kit.legal is Legal.UNREPORTED
-    holds = {k: v for k, v in kit.holds.items() if k != hold["id"]}
-    return changed(kit, holds=holds, order=None if revoked else kit.order)
-
-
-def _cooled_off(kit: Kit, event: Event) -> Kit:
-    return changed(_term(kit, event), destruction=None)
-
-
-def _proposed(kit: Kit, event: Event) -> Kit:
-    return changed(
-        kit,
-        disposal=Disposal(
-            proposed_by=event.who.get("person"),
-            proposed_at=event.recorded_at,
-            packages=_numbers(event, "packages", "package"),
-        ),
-    )
-
-
-def _approved(kit: Kit, event: Event) -> Kit:
-    if kit.disposal is None or kit.disposal.proposed_by == event.who.get("person"):
-        raise NotAStep("retention", kit.retention)
-    return changed(
-        kit,
-        disposal=changed(kit.disposal, approved_by=event.who.get("person"), approved_at=event.recorded_at),
-    )
-
-
 APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "package.packed": _packed,
     "package.split": _packed,
@@ -455,6 +333,7 @@ APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "package.destroyed": _gone,
     "package.returned": _gone,
     "package.deposited": _gone,
+    "search.ended": lambda kit, event: _change(kit, event, search_ended=True),
     "labels.printed": _labels,
     "item.found_missing": _missing,
     "item.found": _item_back,
@@ -472,42 +351,14 @@ APPLY: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "kit.opened_to_centre": lambda kit, event: changed(kit, opened_to_centre_at=event.recorded_at),
     "kit.restricted": lambda kit, event: changed(kit, readers=tuple(event.get("readers"))),
     "restriction.lifted": lambda kit, event: changed(kit, readers=()),
-    "agreement.recorded": _agreed,
-    "card.issued": lambda kit, event: changed(kit, card=event.get("card")),
-    "card.stopped": lambda kit, event: changed(kit, card="stopped"),
-    "victim.asked": lambda kit, event: changed(kit, asked=(*kit.asked, event.get("how"))),
-    "term.agreed": _term,
-    "term.restarted": _term,
-    "term.corrected": _age_corrected,
-    "term.extended": _extended,
-    "report.declared": _declared,
-    "report.withdrawn": _withdrawn,
-    "hold.placed": _held,
-    "hold.lifted": _hold_lifted,
-    "notice.due": lambda kit, event: changed(kit, notice_due_at=event.recorded_at),
-    "destruction.requested": lambda kit, event: changed(
-        kit, destruction=Destruction(asked_at=event.recorded_at)
-    ),
-    "destruction.confirmed": lambda kit, event: changed(
-        kit,
-        destruction=Destruction(
-            asked_at=kit.destruction.asked_at if kit.destruction else event.recorded_at,
-            until=read_moment(event.get("until")),
-        ),
-    ),
-    "destruction.taken_back": lambda kit, event: changed(kit, destruction=None, disposal=None),
-    "destruction.cooled_off": _cooled_off,
-    "disposal.proposed": _proposed,
-    "disposal.approved": _approved,
-    "disposal.withdrawn": lambda kit, event: changed(kit, disposal=None),
-    "disposal.carried_out": lambda kit, event: changed(kit, disposed_at=event.recorded_at),
-    "key.destroyed": lambda kit, event: changed(kit, key_destroyed_at=event.recorded_at),
+    **CHOICES,
 }
 
 
-def after(kit: Kit | None, event: Event) -> Kit:
+def after(kit: Kit | None, event: Event, *, recorded: bool = False) -> Kit:
     """The kit once this event has happened.
 
+    ``recorded``: the event stands in its trail already, maybe since before a rule of today.
     Raises NotAStep where the protocol has no such step, or the event does not follow its trail.
     """
     step = STEPS[event.type]
@@ -525,18 +376,21 @@ def after(kit: Kit | None, event: Event) -> Kit:
     head = kit.custody_head if step.trail is Trail.CUSTODY else kit.choices_head
     if event.number != head.number + 1 or event.previous != head.digest:
         raise NotAStep("trail", f"number {head.number}")
+    if not recorded:
+        refuse_new(kit, event)
     try:
         kit = _advance(kit, step, event)
         if event.type in APPLY:
             kit = APPLY[event.type](kit, event)
+        kit = forget_notices(kit)
     except KeyError as missing:
         raise NotAStep("trail", f"without {missing}") from missing
     if step.finding:
         found = Finding(
             type=event.type,
             at=event.recorded_at,
-            packages=_numbers(event, "packages", "package"),
-            items=_numbers(event, "items", "item"),
+            packages=numbers_of(event, "packages", "package"),
+            items=numbers_of(event, "items", "item"),
             number=event.number,
             trail=step.trail,
         )
@@ -550,7 +404,7 @@ def replay(events: Iterable[Event]) -> Kit:
     """The kit of all its events, both trails, in the order in which they were recorded."""
     kit: Kit | None = None
     for event in events:
-        kit = after(kit, event)
+        kit = after(kit, event, recorded=True)
     if kit is None:
         raise NotAStep("trail", "unregistered")
     return kit

@@ -1,0 +1,255 @@
+"""What the events of a choices trail change: agreement, term, notices, holds, destruction, disposal.
+
+One small function for each type, as `custody.trail` has them for the custody trail; `CHOICES` names them all.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Final
+
+from custody.axes import NotAStep
+from custody.event import Event, read_moment
+from custody.kit import Attempt, Destruction, Disposal, Hold, Kit, Policy, Term, changed
+from custody.protocol import ENDED, Custody, Legal, Retention
+
+
+def numbers_of(event: Event, name: str, key: str) -> tuple[int, ...]:
+    return tuple(int(each[key]) for each in event.get(name, ()))
+
+
+def _agreed(kit: Kit, event: Event) -> Kit:
+    """Another channel or language than the agreed one takes two people: ``channel.changed``. Raises NotAStep."""
+    if kit.channel is not None and (kit.channel, kit.language) != (
+        event.get("channel"),
+        event.get("language"),
+    ):
+        raise NotAStep("trail", "agreed")
+    return changed(
+        kit,
+        decided_by=event.get("decided_by"),
+        language=event.get("language"),
+        channel=event.get("channel"),
+    )
+
+
+def _check_term(kit: Kit, event: Event) -> None:
+    """One person never brings the end of a term forward; the clock only after the cooling-off.
+
+    PostgreSQL refuses the same (``custody.apply_to_kit``). Raises NotAStep.
+    """
+    until = kit.destruction.until if kit.destruction else None
+    earlier = kit.term is not None and read_moment(event.get("term")["over_at"]) < kit.term.over_at
+    if (
+        (event.type == "term.agreed" and kit.term is not None)
+        or (event.type in ("term.extended", "term.moved", "term.restarted", "report.withdrawn") and earlier)
+        or (event.type == "destruction.cooled_off" and (until is None or until > event.recorded_at))
+    ):
+        raise NotAStep("retention", kit.retention)
+
+
+def _term(kit: Kit, event: Event) -> Kit:
+    _check_term(kit, event)
+    term = event.get("term")
+    policy = event.get("policy")
+    return changed(
+        kit,
+        age_class=event.get("age_class", kit.age_class),
+        policy=Policy(**policy) if policy else kit.policy,
+        term=Term(
+            start=date.fromisoformat(term["start"]),
+            end=date.fromisoformat(term["end"]),
+            notice_on=date.fromisoformat(term["notice_on"]),
+            over_at=read_moment(term["over_at"]),
+        ),
+        disposal=None,
+        notice_due_at=None,
+    )
+
+
+def _declared(kit: Kit, event: Event) -> Kit:
+    return changed(kit, reported_at=event.recorded_at, disposal=None, destruction=None)
+
+
+def _withdrawn(kit: Kit, event: Event) -> Kit:
+    return changed(_term(kit, event), reported_at=None, matches=())
+
+
+def _extended(kit: Kit, event: Event) -> Kit:
+    return changed(_term(kit, event), destruction=None, extensions=kit.extensions + 1)
+
+
+def _age_corrected(kit: Kit, event: Event) -> Kit:
+    """No early destruction before majority: a request made under the wrong age class falls."""
+    kit = _term(kit, event)
+    return kit if kit.age_class == "adult" else changed(kit, destruction=None)
+
+
+def _held(kit: Kit, event: Event) -> Kit:
+    hold = event.get("hold")
+    if hold["id"] in kit.holds:
+        raise NotAStep("hold", "placed")
+    review = hold.get("review_on")
+    placed = Hold(
+        id=hold["id"],
+        ground=hold["ground"],
+        placed_by=event.who.get("person"),
+        placed_at=event.recorded_at,
+        review_on=date.fromisoformat(review) if review else None,
+    )
+    return changed(kit, holds={**kit.holds, placed.id: placed}, disposal=None)
+
+
+def _hold_lifted(kit: Kit, event: Event) -> Kit:
+    """With the hold of an order that led to no link goes the order: it was revoked in writing."""
+    hold = event.get("hold")
+    if hold["id"] not in kit.holds:
+        raise NotAStep("hold", "unknown")
+    revoked = hold["ground"] == "order" and kit.legal is Legal.UNREPORTED
+    holds = {k: v for k, v in kit.holds.items() if k != hold["id"]}
+    return changed(kit, holds=holds, order=None if revoked else kit.order)
+
+
+def _hold_reviewed(kit: Kit, event: Event) -> Kit:
+    stated = event.get("hold")
+    if stated["id"] not in kit.holds:
+        raise NotAStep("hold", "unknown")
+    review = stated.get("review_on")
+    reviewed = changed(
+        kit.holds[stated["id"]],
+        reviewed_at=event.recorded_at,
+        review_on=date.fromisoformat(review) if review else None,
+    )
+    return changed(kit, holds={**kit.holds, reviewed.id: reviewed})
+
+
+def _cooled_off(kit: Kit, event: Event) -> Kit:
+    """The victim asked for it, and so needs no notice: the term may expire as soon as it is over."""
+    kit = changed(_term(kit, event), destruction=None)
+    return changed(kit, expires_at=kit.term.over_at if kit.term else None)
+
+
+# Which words each writer has for an attempt to tell the victim. The service's own word on what it sent.
+BY_CLOCK: Final = frozenset({"sent", "tried", "failed", "bounced", "not_wanted"})
+BY_PEOPLE: Final = frozenset({"reached", "posted", "not_reached", "not_wanted", "no_channel", "unreachable"})
+NOT_ARRIVED: Final = frozenset({"failed", "bounced"})
+
+
+def _told_later(kit: Kit, event: Event) -> Kit:
+    remind = event.get("remind_on")
+    return changed(
+        kit,
+        notice_due_at=event.recorded_at if event.type == "notice.due" else kit.notice_due_at,
+        remind_on=date.fromisoformat(remind) if remind else None,
+    )
+
+
+def _attempted(kit: Kit, event: Event) -> Kit:
+    """What settles the notice says from when on the term may expire; what did not arrive takes it back."""
+    how = event.get("how")
+    until = event.get("until")
+    expires = None if how in NOT_ARRIVED else read_moment(until) if until else kit.expires_at
+    attempt = Attempt(at=event.recorded_at, how=how, channel=event.get("channel"))
+    return changed(kit, attempts=(*kit.attempts, attempt), expires_at=expires)
+
+
+def forget_notices(kit: Kit) -> Kit:
+    """While a term runs, or is stopped, nobody has been told of its end."""
+    if kit.retention not in (Retention.RUNNING, Retention.STOPPED):
+        return kit
+    if kit.expires_at is None and kit.remind_on is None and not kit.attempts:
+        return kit
+    return changed(kit, expires_at=None, remind_on=None, attempts=())
+
+
+def _nothing_left(kit: Kit, event: Event) -> Kit:
+    """Of what is not ended, all is lost, and two people ended the search for it. Raises NotAStep."""
+    for package in kit.packages.values():
+        if package.state not in ENDED and not (package.state is Custody.LOST and package.search_ended):
+            raise NotAStep("custody", package.state, package.package)
+    return changed(kit, disposed_at=event.recorded_at)
+
+
+def refuse_new(kit: Kit, event: Event) -> None:
+    """What is refused when it is to be written now, and was possible once: trails that say it are still read.
+
+    PostgreSQL refuses the same (``custody.apply_to_kit``). Raises NotAStep.
+    """
+    at = event.recorded_at
+    untold = kit.expires_at is None or kit.expires_at > at
+    over = kit.term is not None and kit.term.over_at <= at
+    of_age = kit.age_class == "adult" or kit.of_age_at is not None
+    words = BY_CLOCK if event.who.get("function") == "clock" else BY_PEOPLE
+    if (
+        (event.type == "term.expired" and (untold or not over))
+        or (event.type in ("disposal.approved", "disposal.carried_out") and untold)
+        or (event.type == "destruction.confirmed" and not of_age)
+        or (event.type == "notice.attempted" and event.get("how") not in words)
+        or (event.type == "notice.attempted" and event.get("how") in NOT_ARRIVED and event.get("until"))
+    ):
+        raise NotAStep("retention", kit.retention)
+
+
+def _proposed(kit: Kit, event: Event) -> Kit:
+    return changed(
+        kit,
+        disposal=Disposal(
+            proposed_by=event.who.get("person"),
+            proposed_at=event.recorded_at,
+            packages=numbers_of(event, "packages", "package"),
+        ),
+    )
+
+
+def _approved(kit: Kit, event: Event) -> Kit:
+    if kit.disposal is None or kit.disposal.proposed_by == event.who.get("person"):
+        raise NotAStep("retention", kit.retention)
+    return changed(
+        kit,
+        disposal=changed(kit.disposal, approved_by=event.who.get("person"), approved_at=event.recorded_at),
+    )
+
+
+CHOICES: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
+    "agreement.recorded": _agreed,
+    "card.issued": lambda kit, event: changed(kit, card=event.get("card")),
+    "card.stopped": lambda kit, event: changed(kit, card="stopped"),
+    "card.renewed": lambda kit, event: changed(kit, card="issued"),
+    "channel.proved": lambda kit, event: changed(kit, channel_proved_at=event.recorded_at),
+    "channel.changed": lambda kit, event: changed(
+        kit, channel=event.get("channel"), language=event.get("language"), channel_proved_at=None
+    ),
+    "majority.confirmed": lambda kit, event: changed(kit, of_age_at=event.recorded_at),
+    "victim.asked": lambda kit, event: changed(kit, asked=(*kit.asked, event.get("how"))),
+    "term.agreed": _term,
+    "term.restarted": _term,
+    "term.corrected": _age_corrected,
+    "term.extended": _extended,
+    "term.moved": _term,
+    "report.declared": _declared,
+    "report.withdrawn": _withdrawn,
+    "hold.placed": _held,
+    "hold.reviewed": _hold_reviewed,
+    "hold.lifted": _hold_lifted,
+    "notice.due": _told_later,
+    "notice.repeated": _told_later,
+    "notice.attempted": _attempted,
+    "destruction.requested": lambda kit, event: changed(
+        kit, destruction=Destruction(asked_at=event.recorded_at)
+    ),
+    "destruction.confirmed": lambda kit, event: changed(
+        kit,
+        destruction=Destruction(
+            asked_at=kit.destruction.asked_at if kit.destruction else event.recorded_at,
+            until=read_moment(event.get("until")),
+        ),
+    ),
+    "destruction.taken_back": lambda kit, event: changed(kit, destruction=None, disposal=None),
+    "destruction.cooled_off": _cooled_off,
+    "disposal.proposed": _proposed,
+    "disposal.approved": _approved,
+    "disposal.withdrawn": lambda kit, event: changed(kit, disposal=None),
+    "disposal.carried_out": lambda kit, event: changed(kit, disposed_at=event.recorded_at),
+    "disposal.nothing_left": _nothing_left,
+    "key.destroyed": lambda kit, event: changed(kit, key_destroyed_at=event.recorded_at),
+}
+"""What each type changes beside the axes."""
