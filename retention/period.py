@@ -12,8 +12,14 @@ a victim, and a policy may be confirmed against another rule later. What it says
    months from 31 August end on 28 February, in a leap year on 29 February; fifty years from 29 February 2024
    end on 28 February 2074 (article 3(2)(c)).
 4. Mixed periods count years and months together first, then days.
-5. Saturdays, Sundays and holidays are counted and do not move the end (article 3(4) would move it to the
-   next working day). Nothing is destroyed by the end of a term as such, so no victim loses a day by it.
+5. Saturdays, Sundays and holidays are counted like any other day (article 3(3)). Whether an end that falls
+   on one of them moves to the next working day (article 3(4)) is not decided here: it is a question of the
+   policy, and `retention.term` answers it with the policy's own calendar (`retention.holidays`).
+6. A period counted backwards, such as the notice before an end, moves for no holiday (article 3(4), second
+   sentence).
+
+Article 3(5), under which a period of two days or more holds at least two working days, is not applied: it
+speaks to periods of a few days, and what is counted here lasts for weeks, months and years.
 
 Pure: no clock, no database, no environment.
 """
@@ -75,6 +81,49 @@ class Period:
     def __str__(self) -> str:
         parts = ((self.years, "Y"), (self.months, "M"), (self.days, "D"))
         return "P" + "".join(f"{number}{unit}" for number, unit in parts if number)
+
+
+LONGEST_HOURS: Final = 24 * 366
+"""What takes longer than a year is written in months or years."""
+
+_HOURS: Final = re.compile(r"PT([1-9][0-9]{0,3})H")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """How soon something has to be done: so many `hours` on the clock, or a `period` of the calendar.
+
+    Written `PT24H`, or as a period is: `P14D`. An hour is sixty minutes whatever the clocks do that night; a
+    period ends with the last hour of its last day.
+
+    >>> Limit.parse("PT24H").hours, str(Limit.parse("P14D"))
+    (24, 'P14D')
+
+    Raises RetentionDataError for nothing, for both at once, and for more than LONGEST_HOURS.
+    """
+
+    hours: int | None = None
+    period: Period | None = None
+
+    def __post_init__(self) -> None:
+        if (self.hours is None) == (self.period is None):
+            raise RetentionDataError("a limit is either hours or a calendar period")
+        if self.hours is not None and not 1 <= self.hours <= LONGEST_HOURS:
+            raise RetentionDataError(f"a limit in hours lies between 1 and {LONGEST_HOURS}")
+
+    @classmethod
+    def parse(cls, written: str) -> Limit:
+        """Read `PT4H` or a calendar period; anything else raises RetentionDataError."""
+        if (found := _HOURS.fullmatch(written)) is not None:
+            return cls(hours=int(found[1]))
+        if written.startswith("PT"):
+            raise RetentionDataError(
+                f"{written!r} is not a limit: write hours as in PT24H, or days as in P14D"
+            )
+        return cls(period=Period.parse(written))
+
+    def __str__(self) -> str:
+        return f"PT{self.hours}H" if self.hours is not None else str(self.period)
 
 
 def end_of(start: date, period: Period) -> date:

@@ -1,17 +1,23 @@
-"""Policies: how long a kit is kept before a report, and the periods around that, as dated data.
+"""Policies: how long a kit is kept before a report, and the rules around that, as dated data.
 
-No period is a constant of this code. A policy belongs to a country or to one centre, has a version, the day
-it was adopted and the day from which it is valid; it is never changed in place, only followed by a later
-version. A kit keeps the policy version under which its term was agreed. Every period
-names its source and says whether it was confirmed by those who may confirm it.
+No period is a constant of this code. A policy belongs to a country, to a region of it or to one centre, has
+a version, the day it was adopted and the day from which it is valid; it is never changed in place, only
+followed by a later version. A kit keeps the policy version under which its term was agreed. Every value names
+its source and says whether it was confirmed (`retention.sourced` says what that means).
 
 Rules that every policy keeps, however it was made (`Policy` refuses otherwise):
 
 1. Unknown age is never kept shorter than adults or minors, from whatever day one counts.
-2. The notice period fits into every agreed term and into every extension; otherwise a victim could be told
-   too late to do anything.
+2. The notice period fits into every agreed term and into every extension that can be asked for; otherwise a
+   victim could be told too late to do anything.
+3. Notices stand in falling order: the first one leaves the notice period, each later one comes nearer to the
+   end.
+4. The longest term is not shorter than an agreed one.
+5. Nobody but the victim, of age, has a kit destroyed early; a death or an incapacity holds it (`WhoDecides`).
 
-Seed files stand in `retention/seed/`, one per country: `belgium.json` is the first.
+Two formats of file are read. Format 1 says less; what it does not say is filled with proposals of this
+service that say so, and a policy written in it is written again in it, byte for byte. Seed files stand in
+`retention/seed/`.
 
 Pure: bytes in, policies out. The one thing read from the machine is the time-zone database, to refuse a zone
 that does not exist.
@@ -21,7 +27,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -29,27 +34,51 @@ from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from retention.period import Period, RetentionDataError, never_shorter
+from retention import holidays as calendar_of
+from retention.holidays import Holidays
+from retention.period import Limit, Period, RetentionDataError, never_shorter
+from retention.sourced import (
+    UNSAID_CHANNEL_AGE,
+    UNSAID_CONTACT,
+    UNSAID_DEADLINES,
+    UNSAID_HOLD_REVIEW,
+    UNSAID_WHO_DECIDES,
+    Deadlines,
+    SourcedAnswer,
+    SourcedLimit,
+    WhoDecides,
+)
+from retention.sourced import SourcedPeriod as SourcedPeriod  # most callers need both
+from retention.strict import answer, day, entries, fields, number, parsed, said_where, text
 
-FORMAT: Final = 1
-"""The version of the file format that `load` reads and `dump` writes."""
+FORMATS: Final = (1, 2)
+"""The versions of the file format that `load` reads and `dump` writes."""
 
 MOST_VERSIONS: Final = 9999
 """Events write the version of a policy as a number from 1 to this."""
 
+MOST_EXTENSIONS: Final = 1000
+MOST_REMINDERS: Final = 12
 LARGEST_FILE: Final = 1_000_000
 """Bytes; a policy file is a few thousand."""
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")  # as events write identifiers
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_REGION: Final = re.compile(r"[A-Z]{2}-[A-Z0-9]{1,3}")
 _ZONE: Final = re.compile(r"[A-Z][A-Za-z_]*(?:/[A-Z][A-Za-z_+-]*)+")
-_LONGEST_SOURCE: Final = 2000
 _PERIOD_KEYS: Final = frozenset({"period", "source", "confirmed"})
+_LIMIT_KEYS: Final = frozenset({"within", "source", "confirmed"})
+_ANSWER_KEYS: Final = frozenset({"answer", "source", "confirmed"})
 _POLICY_KEYS: Final = frozenset(
     {"id", "version", "country", "centre", "adopted_on", "valid_from", "time_zone"}
     | {"kept", "notice", "cooling_off", "extension", "contest", "unlinked"}
 )
+_MORE_KEYS: Final = frozenset(
+    {"region", "contact", "reminders", "grace", "longest", "hold_review", "channel_age"}
+    | {"deadlines", "holidays", "who_decides"}
+)
+_DEADLINES: Final = tuple(Deadlines.__slots__)
+_WHO_DECIDES: Final = tuple(name for name in WhoDecides.__slots__ if name != "majority")
 
 
 class AgeClass(StrEnum):
@@ -69,31 +98,23 @@ class CountedFrom(StrEnum):
     """The day of asking; a term that ends later anyway stays as it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourcedPeriod:
-    """A period, where it comes from, and whether the people entitled to say so have confirmed it.
+class ExtensionUntil(StrEnum):
+    """Until when the victim may ask for an extension."""
 
-    Raises RetentionDataError for a source that is empty, too long, or not in Unicode NFC.
-    """
-
-    period: Period
-    source: str
-    confirmed: bool
-
-    def __post_init__(self) -> None:
-        if not self.source.strip() or len(self.source) > _LONGEST_SOURCE:
-            raise RetentionDataError(f"every period needs a source, of at most {_LONGEST_SOURCE} characters")
-        if not unicodedata.is_normalized("NFC", self.source):
-            raise RetentionDataError("the text of a source has to be in Unicode NFC")
+    END = "end"
+    """Until the term has expired: its last day, the grace after it, and what a late notice adds."""
+    DISPOSAL = "disposal"
+    """As long as the kit is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One version of one policy.
 
-    `centre` is the centre's identifier, or None for every centre of the country. `country` is an ISO 3166-1
-    alpha-2 code; `time_zone` a name of the IANA database, the local time of the examination. `adopted_on` may
-    be later than `valid_from`: a first policy writes down what had been agreed with victims before it.
+    `centre` is the centre's identifier, or None for every centre of the country; `country` an ISO 3166-1
+    alpha-2 code, `region` an ISO 3166-2 code of that country (`GB-SCT`) or None for all of it; `time_zone` a
+    name of the IANA database, the local time of the examination. `adopted_on` may be later than `valid_from`:
+    a first policy writes down what had been agreed with victims before it.
 
     The periods: `adult`, `minor`, `unknown`, how long a kit is kept from the examination; `notice`, how long
     before the end the victim is told; `cooling_off`, between the confirmed wish for early destruction and its
@@ -101,12 +122,21 @@ class Policy:
     `contest`, how long after a disposal the kit's data key is kept; `unlinked`, after how long a report that
     was declared and not linked becomes work for a person (it never starts the term again).
 
+    Format 2 besides: `contact`, whether the victim is contacted before the end at all (where not, no notice
+    is sent and the term goes to review all the same); `reminders`, further notices, each nearer to the end;
+    `grace`, how long after the end a kit is still only kept; `extension_times`, how often the victim may
+    extend (None: as often as she asks; 0: never), `extension_until`, until when; `longest`, how long a kit is
+    kept at most, extensions included; `hold_review`, how long a hold stands before somebody looks at it
+    again; `channel_age`, after how long a safe channel has to be proved again; `holidays`, the calendar by
+    which ends move to a working day (None: an end stays where it is); `deadlines`; `who_decides`.
+
     Raises RetentionDataError where a rule in the module's text is broken.
     """
 
     id: str
     version: int
     country: str
+    region: str | None = None
     centre: str | None
     adopted_on: date
     valid_from: date
@@ -114,29 +144,35 @@ class Policy:
     adult: SourcedPeriod
     minor: SourcedPeriod
     unknown: SourcedPeriod
+    contact: SourcedAnswer = UNSAID_CONTACT
     notice: SourcedPeriod
+    reminders: tuple[SourcedPeriod, ...] = ()
+    grace: SourcedPeriod | None = None
     cooling_off: SourcedPeriod
     extension: SourcedPeriod
     extension_counted_from: CountedFrom
+    extension_times: int | None = None
+    extension_until: ExtensionUntil = ExtensionUntil.DISPOSAL
+    longest: SourcedPeriod | None = None
+    hold_review: SourcedPeriod = UNSAID_HOLD_REVIEW
+    channel_age: SourcedPeriod = UNSAID_CHANNEL_AGE
     contest: SourcedPeriod
     unlinked: SourcedPeriod
+    deadlines: Deadlines = UNSAID_DEADLINES
+    holidays: Holidays | None = None
+    who_decides: WhoDecides = UNSAID_WHO_DECIDES
 
     def __post_init__(self) -> None:
         _check_names(self)
         _check_zone(self.time_zone)
-        for age_class in (AgeClass.ADULT, AgeClass.MINOR):
-            if not never_shorter(self.unknown.period, self.kept(age_class)):
-                raise RetentionDataError(
-                    f"policy {self.reference}: unknown age is kept {self.unknown.period}, which can be "
-                    f"shorter than {age_class} ({self.kept(age_class)}); give unknown the longest period"
-                )
-        spans = {f"the term of {age_class}": self.kept(age_class) for age_class in AgeClass}
-        for name, span in (spans | {"an extension": self.extension.period}).items():
-            if not never_shorter(span, self.notice.period):
-                raise RetentionDataError(
-                    f"policy {self.reference}: {name} ({span}) can be shorter than the notice period "
-                    f"({self.notice.period}); shorten the notice or lengthen the other"
-                )
+        _check_terms(self)
+        _check_notices(self)
+        _check_extensions(self)
+
+    @property
+    def notices(self) -> tuple[SourcedPeriod, ...]:
+        """Every notice, the longest before the end first; the first one is `notice`."""
+        return (self.notice, *self.reminders)
 
     @property
     def reference(self) -> str:
@@ -162,7 +198,8 @@ def in_force(policies: Iterable[Policy], centre: str, on: date) -> Policy:
     last the identifier, so that the answer never depends on the order of `policies`.
 
     Raises RetentionDataError where no policy is valid on that day, or where the general policies of several
-    countries could apply: pass those of the centre's country.
+    countries, or of a country and one of its regions, could apply: pass those of the centre's country, or
+    adopt one for the centre itself.
     """
     valid = [policy for policy in policies if policy.valid_from <= on]
     candidates = [policy for policy in valid if policy.centre == centre]
@@ -175,6 +212,11 @@ def in_force(policies: Iterable[Policy], centre: str, on: date) -> Policy:
         raise RetentionDataError(
             f"policies of several countries ({', '.join(countries)}) could apply to the centre {centre}: "
             "give only those of its country"
+        )
+    if len(regions := sorted({policy.region or policy.country for policy in candidates})) > 1:
+        raise RetentionDataError(
+            f"policies of several regions ({', '.join(regions)}) could apply to the centre {centre}: "
+            "adopt one for the centre itself"
         )
     return max(
         candidates, key=lambda policy: (policy.valid_from, policy.adopted_on, policy.version, policy.id)
@@ -192,33 +234,22 @@ def version_of(policies: Iterable[Policy], identifier: str, version: int) -> Pol
 def load(content: bytes) -> tuple[Policy, ...]:
     """Read a policy file, strictly; the inverse of `dump`.
 
-    `content` is UTF-8 JSON: `{"format": 1, "policies": [...]}`, each policy with exactly the fields of
+    `content` is UTF-8 JSON: `{"format": 1 or 2, "policies": [...]}`, each policy with exactly the fields of
     `Policy`, the three terms under `kept`, each period as `{"period", "source", "confirmed"}`, the extension
-    with `counted_from` besides. Unknown, missing and repeated fields are refused, as are numbers with a
-    fraction and the same policy version twice.
+    with `counted_from` besides (and in format 2 `times` and `until`). Unknown, missing and repeated fields
+    are refused, as are numbers with a fraction and the same policy version twice.
 
     Raises RetentionDataError, saying where in the file and why.
     """
     if len(content) > LARGEST_FILE:
         raise RetentionDataError(f"a policy file of {len(content)} bytes is refused: at most {LARGEST_FILE}")
-    try:
-        parsed: object = json.loads(
-            content.decode("utf-8"),
-            object_pairs_hook=_no_repeats,
-            parse_float=_no_such_number,
-            parse_constant=_no_such_number,
-        )
-    except RetentionDataError:
-        raise
-    except (ValueError, RecursionError) as fault:
-        raise RetentionDataError(f"the policy file is not UTF-8 JSON: {fault}") from fault
-    file = _fields(parsed, frozenset({"format", "policies"}), "the file")
-    if _number(file["format"], "format") != FORMAT:
-        raise RetentionDataError(f"policy file format {file['format']} is not known here, only {FORMAT}")
-    entries = file["policies"]
-    if not isinstance(entries, list) or not entries:
+    file = fields(parsed(content), frozenset({"format", "policies"}), "the file")
+    if (form := number(file["format"], "format")) not in FORMATS:
+        raise RetentionDataError(f"policy file format {form} is not known here, only 1 and 2")
+    listed = file["policies"]
+    if not isinstance(listed, list) or not listed:
         raise RetentionDataError("policies: a list with at least one policy is needed")
-    policies = tuple(_policy(entry, f"policies[{place}]") for place, entry in enumerate(entries))
+    policies = tuple(_policy(entry, f"policies[{place}]", form) for place, entry in enumerate(listed))
     references = [policy.reference for policy in policies]
     if repeated := sorted({reference for reference in references if references.count(reference) > 1}):
         raise RetentionDataError(f"policies: {', '.join(repeated)} stands there more than once")
@@ -226,114 +257,243 @@ def load(content: bytes) -> tuple[Policy, ...]:
 
 
 def dump(policies: Iterable[Policy]) -> bytes:
-    """Write a policy file that `load` reads back as the same policies: UTF-8 JSON, fixed key order."""
-    plain = {"format": FORMAT, "policies": [_plain(policy) for policy in policies]}
+    """Write a policy file that `load` reads back as the same policies: UTF-8 JSON, fixed key order.
+
+    Format 1 where it can say all of it, format 2 otherwise.
+    """
+    written = tuple(policies)
+    form = max((_format_of(policy) for policy in written), default=1)
+    plain = {"format": form, "policies": [_plain(policy, form) for policy in written]}
     return (json.dumps(plain, ensure_ascii=False, indent=2) + "\n").encode()
 
 
-def _plain(policy: Policy) -> dict[str, object]:
-    def sourced(value: SourcedPeriod) -> dict[str, object]:
-        return {"period": str(value.period), "source": value.source, "confirmed": value.confirmed}
+def _format_of(policy: Policy) -> int:
+    """1 where every value that format 1 does not say is the one that `load` fills in."""
+    first: Mapping[str, object] = {
+        "region": None,
+        "contact": UNSAID_CONTACT,
+        "reminders": (),
+        "grace": None,
+        "longest": None,
+        "extension_times": None,
+        "extension_until": ExtensionUntil.DISPOSAL,
+        "holidays": None,
+        "hold_review": UNSAID_HOLD_REVIEW,
+        "channel_age": UNSAID_CHANNEL_AGE,
+        "deadlines": UNSAID_DEADLINES,
+        "who_decides": UNSAID_WHO_DECIDES,
+    }
+    return 1 if all(getattr(policy, name) == value for name, value in first.items()) else 2
 
-    return {
+
+def _plain(policy: Policy, form: int) -> dict[str, object]:
+    extension: dict[str, object] = {"counted_from": str(policy.extension_counted_from)}
+    if form > 1:
+        extension |= {"times": policy.extension_times, "until": str(policy.extension_until)}
+    said: dict[str, object] = {
         "id": policy.id,
         "version": policy.version,
         "country": policy.country,
+        "region": policy.region,
         "centre": policy.centre,
         "adopted_on": policy.adopted_on.isoformat(),
         "valid_from": policy.valid_from.isoformat(),
         "time_zone": policy.time_zone,
-        "kept": {
-            "adult": sourced(policy.adult),
-            "minor": sourced(policy.minor),
-            "unknown": sourced(policy.unknown),
+        "kept": {str(age_class): _sourced_plain(getattr(policy, age_class)) for age_class in AgeClass},
+        "contact": _answer_plain(policy.contact),
+        "notice": _sourced_plain(policy.notice),
+        "reminders": [_sourced_plain(each) for each in policy.reminders],
+        "grace": policy.grace and _sourced_plain(policy.grace),
+        "cooling_off": _sourced_plain(policy.cooling_off),
+        "extension": extension | _sourced_plain(policy.extension),
+        "longest": policy.longest and _sourced_plain(policy.longest),
+        "hold_review": _sourced_plain(policy.hold_review),
+        "channel_age": _sourced_plain(policy.channel_age),
+        "contest": _sourced_plain(policy.contest),
+        "unlinked": _sourced_plain(policy.unlinked),
+        "deadlines": {name: _limit_plain(getattr(policy.deadlines, name)) for name in _DEADLINES},
+        "holidays": calendar_of.plain(policy.holidays),
+        "who_decides": {
+            "majority": _sourced_plain(policy.who_decides.majority),
+            **{name: _answer_plain(getattr(policy.who_decides, name)) for name in _WHO_DECIDES},
         },
-        "notice": sourced(policy.notice),
-        "cooling_off": sourced(policy.cooling_off),
-        "extension": {"counted_from": str(policy.extension_counted_from), **sourced(policy.extension)},
-        "contest": sourced(policy.contest),
-        "unlinked": sourced(policy.unlinked),
     }
+    return said if form > 1 else {name: value for name, value in said.items() if name in _POLICY_KEYS}
 
 
-def _policy(entry: object, where: str) -> Policy:
-    fields = _fields(entry, _POLICY_KEYS, where)
-    kept = _fields(fields["kept"], frozenset(AgeClass), f"{where}.kept")
-    extension = dict(_fields(fields["extension"], _PERIOD_KEYS | {"counted_from"}, f"{where}.extension"))
-    counted_from = _text(extension.pop("counted_from"), f"{where}.extension.counted_from")
-    if counted_from not in frozenset(CountedFrom):
-        raise RetentionDataError(
-            f"{where}.extension.counted_from: {counted_from!r} is neither end nor request"
-        )
-    centre = fields["centre"]
-    try:
+def _sourced_plain(value: SourcedPeriod) -> dict[str, object]:
+    return {"period": str(value.period), "source": value.source, "confirmed": value.confirmed}
+
+
+def _limit_plain(value: SourcedLimit) -> dict[str, object]:
+    return {"within": str(value.limit), "source": value.source, "confirmed": value.confirmed}
+
+
+def _answer_plain(value: SourcedAnswer) -> dict[str, object]:
+    return {"answer": value.answer, "source": value.source, "confirmed": value.confirmed}
+
+
+def _policy(entry: object, where: str, form: int) -> Policy:
+    found = fields(entry, _POLICY_KEYS if form == 1 else _POLICY_KEYS | _MORE_KEYS, where)
+    kept = fields(found["kept"], frozenset(AgeClass), f"{where}.kept")
+    more_keys = frozenset({"counted_from"} if form == 1 else {"counted_from", "times", "until"})
+    extension = dict(fields(found["extension"], _PERIOD_KEYS | more_keys, f"{where}.extension"))
+    said = {name: extension.pop(name) for name in sorted(more_keys)}
+    counted_from = _one_of(said["counted_from"], CountedFrom, f"{where}.extension.counted_from")
+    centre = found["centre"]
+
+    def period(name: str) -> SourcedPeriod:
+        return _sourced(found[name], f"{where}.{name}")
+
+    def make() -> Policy:
         return Policy(
-            id=_text(fields["id"], f"{where}.id"),
-            version=_number(fields["version"], f"{where}.version"),
-            country=_text(fields["country"], f"{where}.country"),
-            centre=None if centre is None else _text(centre, f"{where}.centre"),
-            adopted_on=_date(fields["adopted_on"], f"{where}.adopted_on"),
-            valid_from=_date(fields["valid_from"], f"{where}.valid_from"),
-            time_zone=_text(fields["time_zone"], f"{where}.time_zone"),
+            id=text(found["id"], f"{where}.id"),
+            version=number(found["version"], f"{where}.version"),
+            country=text(found["country"], f"{where}.country"),
+            centre=None if centre is None else text(centre, f"{where}.centre"),
+            adopted_on=day(found["adopted_on"], f"{where}.adopted_on"),
+            valid_from=day(found["valid_from"], f"{where}.valid_from"),
+            time_zone=text(found["time_zone"], f"{where}.time_zone"),
             adult=_sourced(kept["adult"], f"{where}.kept.adult"),
             minor=_sourced(kept["minor"], f"{where}.kept.minor"),
             unknown=_sourced(kept["unknown"], f"{where}.kept.unknown"),
-            notice=_sourced(fields["notice"], f"{where}.notice"),
-            cooling_off=_sourced(fields["cooling_off"], f"{where}.cooling_off"),
+            notice=period("notice"),
+            cooling_off=period("cooling_off"),
             extension=_sourced(extension, f"{where}.extension"),
             extension_counted_from=CountedFrom(counted_from),
-            contest=_sourced(fields["contest"], f"{where}.contest"),
-            unlinked=_sourced(fields["unlinked"], f"{where}.unlinked"),
+            contest=period("contest"),
+            unlinked=period("unlinked"),
+            **({} if form == 1 else _more(found, said, where)),  # type: ignore[arg-type]  # checked there
         )
-    except RetentionDataError as fault:
-        raise fault if str(fault).startswith(where) else RetentionDataError(f"{where}: {fault}") from fault
+
+    return said_where(where, make)
+
+
+def _more(found: Mapping[str, object], extension: Mapping[str, object], where: str) -> dict[str, object]:
+    """What format 2 says beside format 1."""
+    region, times = found["region"], extension["times"]
+    reminders = entries(found["reminders"], f"{where}.reminders")
+    limits = fields(found["deadlines"], frozenset(_DEADLINES), f"{where}.deadlines")
+    return {
+        "region": None if region is None else text(region, f"{where}.region"),
+        "contact": _answered(found["contact"], f"{where}.contact"),
+        "reminders": tuple(_sourced(each, f"{where}.reminders[{n}]") for n, each in enumerate(reminders)),
+        "grace": _maybe_sourced(found["grace"], f"{where}.grace"),
+        "extension_times": None if times is None else number(times, f"{where}.extension.times"),
+        "extension_until": ExtensionUntil(
+            _one_of(extension["until"], ExtensionUntil, f"{where}.extension.until")
+        ),
+        "longest": _maybe_sourced(found["longest"], f"{where}.longest"),
+        "hold_review": _sourced(found["hold_review"], f"{where}.hold_review"),
+        "channel_age": _sourced(found["channel_age"], f"{where}.channel_age"),
+        "deadlines": Deadlines(
+            **{name: _limited(limits[name], f"{where}.deadlines.{name}") for name in _DEADLINES}
+        ),
+        "holidays": calendar_of.read(found["holidays"], f"{where}.holidays"),
+        "who_decides": _who_decides(found["who_decides"], f"{where}.who_decides"),
+    }
+
+
+def _who_decides(value: object, where: str) -> WhoDecides:
+    found = fields(value, frozenset(WhoDecides.__slots__), where)
+    answers = {name: _answered(found[name], f"{where}.{name}") for name in _WHO_DECIDES}
+    majority = _sourced(found["majority"], f"{where}.majority")
+    return said_where(where, lambda: WhoDecides(majority=majority, **answers))
+
+
+def _maybe_sourced(value: object, where: str) -> SourcedPeriod | None:
+    return None if value is None else _sourced(value, where)
 
 
 def _sourced(value: object, where: str) -> SourcedPeriod:
-    fields = _fields(value, _PERIOD_KEYS, where)
-    confirmed = fields["confirmed"]
-    if not isinstance(confirmed, bool):
-        raise RetentionDataError(f"{where}.confirmed: true or false is needed")
-    try:
-        return SourcedPeriod(
-            period=Period.parse(_text(fields["period"], f"{where}.period")),
-            source=_text(fields["source"], f"{where}.source"),
+    found = fields(value, _PERIOD_KEYS, where)
+    confirmed = answer(found["confirmed"], f"{where}.confirmed")
+    return said_where(
+        where,
+        lambda: SourcedPeriod(
+            period=Period.parse(text(found["period"], f"{where}.period")),
+            source=text(found["source"], f"{where}.source"),
             confirmed=confirmed,
+        ),
+    )
+
+
+def _limited(value: object, where: str) -> SourcedLimit:
+    found = fields(value, _LIMIT_KEYS, where)
+    return said_where(
+        where,
+        lambda: SourcedLimit(
+            limit=Limit.parse(text(found["within"], f"{where}.within")),
+            source=text(found["source"], f"{where}.source"),
+            confirmed=answer(found["confirmed"], f"{where}.confirmed"),
+        ),
+    )
+
+
+def _answered(value: object, where: str) -> SourcedAnswer:
+    found = fields(value, _ANSWER_KEYS, where)
+    return said_where(
+        where,
+        lambda: SourcedAnswer(
+            answer=answer(found["answer"], f"{where}.answer"),
+            source=text(found["source"], f"{where}.source"),
+            confirmed=answer(found["confirmed"], f"{where}.confirmed"),
+        ),
+    )
+
+
+def _one_of(value: object, words: type[StrEnum], where: str) -> str:
+    written = text(value, where)
+    if written not in frozenset(words):
+        raise RetentionDataError(f"{where}: {written!r} is neither {' nor '.join(words)}")
+    return written
+
+
+def _check_terms(policy: Policy) -> None:
+    for age_class in (AgeClass.ADULT, AgeClass.MINOR):
+        if not never_shorter(policy.unknown.period, policy.kept(age_class)):
+            raise RetentionDataError(
+                f"policy {policy.reference}: unknown age is kept {policy.unknown.period}, which can be "
+                f"shorter than {age_class} ({policy.kept(age_class)}); give unknown the longest period"
+            )
+    if policy.longest is None:
+        return
+    for age_class in AgeClass:
+        if not never_shorter(policy.longest.period, policy.kept(age_class)):
+            raise RetentionDataError(
+                f"policy {policy.reference}: the longest term ({policy.longest.period}) can be shorter than "
+                f"the agreed term of {age_class} ({policy.kept(age_class)}); lengthen it or leave it out"
+            )
+
+
+def _check_notices(policy: Policy) -> None:
+    spans = {f"the term of {age_class}": policy.kept(age_class) for age_class in AgeClass}
+    if policy.extension_times != 0:
+        spans["an extension"] = policy.extension.period
+    for name, span in spans.items():
+        if not never_shorter(span, policy.notice.period):
+            raise RetentionDataError(
+                f"policy {policy.reference}: {name} ({span}) can be shorter than the notice period "
+                f"({policy.notice.period}); shorten the notice or lengthen the other"
+            )
+    if len(policy.reminders) > MOST_REMINDERS:
+        raise RetentionDataError(
+            f"policy {policy.reference}: at most {MOST_REMINDERS} notices after the first"
         )
-    except RetentionDataError as fault:
-        raise fault if str(fault).startswith(where) else RetentionDataError(f"{where}: {fault}") from fault
+    for before, after in zip(policy.notices, policy.notices[1:], strict=False):
+        if not never_shorter(before.period, after.period) or never_shorter(after.period, before.period):
+            raise RetentionDataError(
+                f"policy {policy.reference}: the notice of {after.period} before the end does not come after "
+                f"the one of {before.period}: write the longest first, each shorter than the one before"
+            )
 
 
-def _fields(value: object, expected: frozenset[str], where: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise RetentionDataError(f"{where}: an object with {', '.join(sorted(expected))} is needed")
-    if missing := sorted(expected - value.keys()):
-        raise RetentionDataError(f"{where}: {', '.join(missing)} missing")
-    if unknown := sorted(value.keys() - expected):
-        raise RetentionDataError(f"{where}: {', '.join(unknown)} not known here")
-    return value
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str):
-        raise RetentionDataError(f"{where}: a text is needed")
-    return value
-
-
-def _number(value: object, where: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise RetentionDataError(f"{where}: a whole number is needed")
-    return value
-
-
-def _date(value: object, where: str) -> date:
-    written = _text(value, where)
-    try:
-        if _DATE.fullmatch(written) is None:
-            raise ValueError(written)
-        return date.fromisoformat(written)
-    except ValueError as fault:
-        raise RetentionDataError(f"{where}: {written!r} is not a date such as 2026-03-01") from fault
+def _check_extensions(policy: Policy) -> None:
+    if policy.extension_times is not None and not 0 <= policy.extension_times <= MOST_EXTENSIONS:
+        raise RetentionDataError(
+            f"policy {policy.reference}: extensions go from 0 to {MOST_EXTENSIONS}; write null where "
+            "there is no limit"
+        )
 
 
 def _check_names(policy: Policy) -> None:
@@ -348,6 +508,11 @@ def _check_names(policy: Policy) -> None:
         raise RetentionDataError(
             f"country {policy.country!r}: a code of two capital letters is needed (ISO 3166-1)"
         )
+    region = policy.region
+    if region is not None and (_REGION.fullmatch(region) is None or region[:2] != policy.country):
+        raise RetentionDataError(
+            f"region {region!r}: a code of this country such as {policy.country}-ABC is needed (ISO 3166-2)"
+        )
 
 
 def _check_zone(name: str) -> None:
@@ -360,16 +525,3 @@ def _check_zone(name: str) -> None:
             f"time zone {name!r} is not known on this machine: write a name such as Europe/Brussels, and see "
             "that the time-zone database is installed (the package tzdata)"
         ) from fault
-
-
-def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        raise RetentionDataError(f"{', '.join(repeated)} stands there more than once in one object")
-    return found
-
-
-def _no_such_number(written: str) -> object:
-    raise RetentionDataError(f"{written}: only whole numbers are written in a policy file")

@@ -67,8 +67,12 @@ def test_no_period_of_belgium_passes_for_confirmed() -> None:
         value for name in Policy.__slots__ if isinstance(value := getattr(BELGIUM, name), SourcedPeriod)
     ]
 
-    assert len(values) == 8
+    assert len(values) == 10
     assert not any(value.confirmed for value in values)
+    assert not BELGIUM.contact.confirmed
+    for sourced_values in (BELGIUM.deadlines, BELGIUM.who_decides):
+        names = sourced_values.__slots__
+        assert not any(getattr(sourced_values, name).confirmed for name in names)
 
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.name)
@@ -256,7 +260,7 @@ def test_a_wrong_field_is_refused_and_the_refusal_says_where(change: Change, say
         (b'{"format": 1, "policies": []}', "at least one policy"),
         (b'{"format": 1, "policies": {}}', "at least one policy"),
         (b'{"format": 1, "policies": ["belgium"]}', r"policies\[0\]: an object"),
-        (b'{"format": 2, "policies": []}', "format 2 is not known here"),
+        (b'{"format": 3, "policies": []}', "format 3 is not known here"),
         (b'{"format": 1, "format": 1, "policies": []}', "format stands there more than once"),
         (b" " * (LARGEST_FILE + 1), "is refused: at most"),
     ],
