@@ -262,7 +262,13 @@ proposal = Table(
     Column("until", Moment, nullable=False),
     Column("signed_at", Moment),
     Column("signed_by", Text),
+    Column("signer", ForeignKey("custody.person.id")),  # the one person whose signature is asked
     Index("proposal_open", "organisation", postgresql_where=text("signed_at IS NULL")),
+    Index(
+        "proposal_asked",
+        "signer",
+        postgresql_where=text("signer IS NOT NULL AND signed_at IS NULL"),
+    ),
 )
 
 card = Table(
