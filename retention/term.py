@@ -1,16 +1,27 @@
 """The term: until when a kit is kept before a report, reckoned in the calendar of the centre.
 
-How it is reckoned (the counting of periods itself is in `retention.period`, with its source):
+How it is reckoned (the counting of periods itself is in `retention.period`, with its source; worked examples
+for lawyers are in docs/retention.md):
 
 1. The term starts on the *local* day of the examination. An examination at 23:30 UTC on 30 June took place
    on 1 July in Brussels.
 2. `end` is the last day of the term and belongs to it whole. The term is over at `over_at`, the first instant
-   of the next local day, whatever the clocks did that night.
-3. `notice_on` is the last day on which a notice still leaves the whole notice period.
-4. Nothing makes a term shorter but the victim's own confirmed wish and a corrected age class; that both take
+   of the next local day, whatever the clocks did that night: where they go forward at midnight the day begins
+   at one o'clock, where midnight comes twice the first one counts, and where a whole day is left out (Samoa,
+   30 December 2011) the day after it begins.
+3. Where the policy has a calendar of holidays, an end that falls on a holiday or on the weekend moves to the
+   next working day, as Regulation (EEC, Euratom) No 1182/71, article 3(4), has it; where it has none, an end
+   stays where it is. That goes for every period of which the victim has the last day: the term, an extension,
+   the grace, what a notice leaves, the cooling-off, the time for contesting. An end only ever moves later.
+4. `notice_on` is the last day on which a notice still leaves the whole notice period. It is counted backwards
+   from the end, and a period counted backwards moves for no holiday (article 3(4), second sentence). The same
+   goes for every later notice point.
+5. Nothing makes a term shorter but the victim's own confirmed wish and a corrected age class; that both take
    two people is a rule of the decision, not of the calendar. An extension never shortens; a withdrawn report
    leaves at least the notice period; a correction that shortens gives a fresh notice period from its day.
-5. The end of a term destroys nothing. It makes work for people.
+6. A term expires once the grace after its end is over, and never before the whole notice period has passed
+   since the victim was told (`expiry`): a notice that went out late moves the expiry, not the notice period.
+7. The end of a term destroys nothing. It makes work for people.
 
 An instant in the far future is reckoned by the summer-time rules known today; should a law change them,
 `over_at` may lie an hour off, while the days stay right.
@@ -26,8 +37,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Protocol
 
-from retention.period import Period, RetentionDataError, end_of, latest_start
-from retention.policy import AgeClass, CountedFrom, Policy
+from retention.period import Limit, Period, RetentionDataError, end_of, latest_start, never_shorter
+from retention.policy import AgeClass, CountedFrom, ExtensionUntil, Policy
 
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INSTANT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
@@ -111,23 +122,64 @@ def agreed_term(policy: Policy, age_class: AgeClass, examined_at: datetime) -> T
     31 August 2026: kept to the end of 28 February 2027.
     """
     start = local_date(policy, examined_at)
-    return _term(policy, start, end_of(start, policy.kept(age_class)))
+    return _term(policy, start, agreed_end(policy, age_class, start))
 
 
-def extended(term: AnyTerm, policy: Policy, asked_on: date) -> Term:
+def agreed_end(policy: Policy, age_class: AgeClass, start: date) -> date:
+    """The last day of the term that starts on the local day `start`, before anything changes it."""
+    return moved_on(policy, end_of(start, policy.kept(age_class)))
+
+
+def moved_on(policy: Policy, end: date) -> date:
+    """The day to which an end on `end` moves: the next working day where the policy has a calendar.
+
+    With the Belgian holidays a term that ends on Saturday 27 March 2027 is kept to the end of Tuesday
+    30 March, since the Monday between is Easter Monday. Without a calendar it stays where it is.
+    """
+    return end if policy.holidays is None else policy.holidays.working_day(end)
+
+
+def extended(
+    term: AnyTerm, policy: Policy, asked_on: date, times: int = 0, *, expired: bool | None = None
+) -> Term:
     """The term after the victim asked, on the local day `asked_on`, for it to be extended.
 
     Counted as the policy says: from the end of the term, or from the day of asking; never shorter than
     before. A term that ended on 28 February and is extended by six months ends on 28 August, even where it
-    had started on a 31 August: an extension is a period of its own.
+    had started on a 31 August: an extension is a period of its own. Where the policy knows a longest term,
+    the extension ends with it.
 
-    Raises RetentionDataError if `asked_on` lies before the start of the term.
+    `times` counts the extensions so far. `expired` says whether the term has expired, for a policy under
+    which that is the last moment to ask; where the caller does not say, the term counts as expired once its
+    last day and the grace are past.
+
+    Raises RetentionDataError, in plain words, if the policy does not let the term be extended (again, at all,
+    so late, or beyond its longest), or if `asked_on` lies before the start of the term.
     """
     _not_before_start(term, asked_on)
-    period = policy.extension.period
+    most = policy.extension_times
+    if most is not None and times >= most:
+        how_often = "does not foresee an extension" if most == 0 else f"foresees {_count(most)}, not more"
+        raise RetentionDataError(f"the policy {policy.reference} {how_often}")
+    if policy.extension_until is ExtensionUntil.END:
+        late = asked_on > last_day_of_grace(term, policy) if expired is None else expired
+        if late:
+            raise RetentionDataError(
+                f"under the policy {policy.reference} an extension is asked for before the term expires"
+            )
+    counted_from = asked_on
     if policy.extension_counted_from is CountedFrom.END:
-        return _term(policy, term.start, end_of(max(term.end, asked_on), period))
-    return _term(policy, term.start, max(term.end, end_of(asked_on, period)))
+        counted_from = max(term.end, asked_on)
+    end = moved_on(policy, end_of(counted_from, policy.extension.period))
+    if policy.longest is not None:
+        last = moved_on(policy, end_of(term.start, policy.longest.period))
+        if last <= term.end:
+            raise RetentionDataError(
+                f"the policy {policy.reference} keeps a kit for at most {policy.longest.period}, and the "
+                f"term reaches that already: it ends on {term.end}"
+            )
+        end = min(end, last)
+    return _term(policy, term.start, max(term.end, end))
 
 
 def after_withdrawal(term: AnyTerm, policy: Policy, at: datetime) -> Term:
@@ -141,7 +193,7 @@ def after_withdrawal(term: AnyTerm, policy: Policy, at: datetime) -> Term:
     """
     today = local_date(policy, at)
     _not_before_start(term, today)
-    return _term(policy, term.start, max(term.end, end_of(today, policy.notice.period)))
+    return _term(policy, term.start, max(term.end, _told_until(policy, today)))
 
 
 def corrected(term: AnyTerm, policy: Policy, *, was: AgeClass, now: AgeClass, at: datetime) -> Term:
@@ -160,11 +212,44 @@ def corrected(term: AnyTerm, policy: Policy, *, was: AgeClass, now: AgeClass, at
         raise RetentionDataError(f"the age class is {now} already: there is nothing to correct")
     today = local_date(policy, at)
     _not_before_start(term, today)
-    added = max(timedelta(0), term.end - end_of(term.start, policy.kept(was)))
-    end = end_of(term.start, policy.kept(now)) + added
+    end = _with_what_was_added(term, policy, was, policy, now)
     if end < term.end:
-        end = max(end, end_of(today, policy.notice.period))
+        end = max(end, _told_until(policy, today))
     return _term(policy, term.start, end)
+
+
+def moved_to(term: AnyTerm, policy: Policy, new: Policy, *, age_class: AgeClass) -> Term:
+    """The term once the kit, of a victim of this age class, goes from `policy` to the version `new` of it.
+
+    Reckoned from the day of the examination under `new`; what extensions had added beyond the agreed end
+    stays added, day for day; never shorter than before.
+
+    Raises RetentionDataError where `new` is no later version of the same policy; where the new term would not
+    be longer; where the notice or the cooling-off could be shorter; and where the term had been brought
+    forward by the victim's own wish, which a longer policy does not undo.
+    """
+    if new.id != policy.id or new.version <= policy.version:
+        raise RetentionDataError(f"{new.reference} is no later version of {policy.reference}")
+    if new.time_zone != policy.time_zone:
+        raise RetentionDataError(f"{new.reference} counts in another time zone than {policy.reference}")
+    if term.end < agreed_end(policy, age_class, term.start):
+        raise RetentionDataError("the victim had the end brought forward: the term stays as it is")
+    for name, new_one, old_one in (
+        ("notice", new.notice.period, policy.notice.period),
+        ("cooling-off", new.cooling_off.period, policy.cooling_off.period),
+    ):
+        if not never_shorter(new_one, old_one):
+            raise RetentionDataError(
+                f"under {new.reference} the {name} ({new_one}) can be shorter than under {policy.reference} "
+                f"({old_one}): a kit moves only where nothing gets shorter"
+            )
+    end = _with_what_was_added(term, policy, age_class, new, age_class)
+    if end <= term.end:
+        raise RetentionDataError(
+            f"under {new.reference} the term would end on {end}, which is not later than {term.end}: a kit "
+            "moves only where that keeps it longer"
+        )
+    return _term(new, term.start, end)
 
 
 def brought_forward(term: AnyTerm, policy: Policy, confirmed_at: datetime) -> Term:
@@ -192,6 +277,39 @@ def brought_forward_to(term: AnyTerm, policy: Policy, until: datetime) -> Term:
     return Term(start=term.start, end=end, notice_on=notice_on, over_at=over_after(policy, end))
 
 
+def last_day_of_grace(term: AnyTerm, policy: Policy) -> date:
+    """The last day, counted whole, of the grace after the end of the term; without a grace, the end.
+
+    A term that ends on 15 July with two weeks of grace: 29 July.
+    """
+    return term.end if policy.grace is None else moved_on(policy, end_of(term.end, policy.grace.period))
+
+
+def expiry(term: AnyTerm, policy: Policy, told_at: datetime) -> datetime:
+    """The first instant (UTC) at which the term may expire, if the victim was told of its end at `told_at`.
+
+    Not before the grace after the end is over, nor before the notice period, counted from the local day of
+    the telling, is. Told on 16 May of an end on 15 July, with 60 days' notice and no grace: midnight after
+    15 July. Told three weeks late, on 6 June: midnight after 5 August.
+
+    Raises RetentionDataError if `told_at` names no time zone.
+    """
+    told_until = _told_until(policy, local_date(policy, told_at))
+    return over_after(policy, max(last_day_of_grace(term, policy), told_until))
+
+
+def next_point(term: AnyTerm, policy: Policy, after: date) -> date | None:
+    """The first notice point of the term that lies after the local day `after`; None where there is none.
+
+    With notices 60 and 14 days before an end on 15 July: 16 May before that day, then 1 July, then none. A
+    point before the term's own day of notice is none: after a correction that shortened, the fresh notice
+    comes first.
+    """
+    points = {latest_start(term.end, each.period) for each in policy.reminders}
+    points = {term.notice_on, *(point for point in points if point > term.notice_on)}
+    return min((point for point in points if point > after), default=None)
+
+
 def notice_due(term: AnyTerm, policy: Policy, at: datetime) -> bool:
     """Whether, at the centre, the day of notice has come; stays true afterwards, also past the end."""
     return local_date(policy, at) >= term.notice_on
@@ -209,17 +327,38 @@ def cooling_off_until(policy: Policy, confirmed_at: datetime) -> datetime:
     The day of confirmation is not counted: confirmed on 1 March with 30 days, it ends with the last hour of
     31 March.
     """
-    return _over_after(policy, confirmed_at, policy.cooling_off.period)
+    return over_after(policy, _end_from(policy, confirmed_at, policy.cooling_off.period))
 
 
 def contest_over_at(policy: Policy, disposed_at: datetime) -> datetime:
     """When (UTC) the time for contesting a disposal is over, and the kit's data key is to be destroyed."""
-    return _over_after(policy, disposed_at, policy.contest.period)
+    return over_after(policy, _end_from(policy, disposed_at, policy.contest.period))
 
 
 def unlinked_work_at(policy: Policy, declared_at: datetime) -> datetime:
-    """When (UTC) a report declared at `declared_at` and still not linked becomes work for a person."""
-    return _over_after(policy, declared_at, policy.unlinked.period)
+    """When (UTC) a report declared at `declared_at` and still not linked becomes work for a person.
+
+    Work is not put off by a holiday: this end does not move.
+    """
+    return over_after(policy, end_of(local_date(policy, declared_at), policy.unlinked.period))
+
+
+def due_by(policy: Policy, since: datetime, limit: Limit) -> datetime:
+    """When (UTC) work that began at `since` is overdue, by a limit of the policy's `deadlines`.
+
+    Hours run on the clock: 24 hours from noon on the day before the clocks go forward end at one o'clock
+    local time. Days, months and years end with the last hour of their last day at the centre. Neither moves
+    for a holiday.
+
+    Raises RetentionDataError if `since` names no time zone.
+    """
+    _only_aware(since)
+    if limit.period is not None:
+        return over_after(policy, end_of(local_date(policy, since), limit.period))
+    try:
+        return since.astimezone(UTC) + timedelta(hours=limit.hours or 0)
+    except OverflowError as beyond:
+        raise RetentionDataError(f"{limit} from {since} lies outside the calendar") from beyond
 
 
 def local_date(policy: Policy, at: datetime) -> date:
@@ -250,8 +389,24 @@ def _term(policy: Policy, start: date, end: date) -> Term:
     return Term(start=start, end=end, notice_on=notice_on, over_at=over_after(policy, end))
 
 
-def _over_after(policy: Policy, event: datetime, period: Period) -> datetime:
-    return over_after(policy, end_of(local_date(policy, event), period))
+def _end_from(policy: Policy, event: datetime, period: Period) -> date:
+    return moved_on(policy, end_of(local_date(policy, event), period))
+
+
+def _told_until(policy: Policy, told_on: date) -> date:
+    """The last day of the notice period of somebody who is told on `told_on`."""
+    return moved_on(policy, end_of(told_on, policy.notice.period))
+
+
+def _with_what_was_added(term: AnyTerm, policy: Policy, was: AgeClass, new: Policy, now: AgeClass) -> date:
+    """The agreed end under `new` for the class `now`, and what extensions added to the one agreed before."""
+    added = max(timedelta(0), term.end - agreed_end(policy, was, term.start))
+    end = end_of(term.start, new.kept(now))
+    return moved_on(new, end + added)
+
+
+def _count(times: int) -> str:
+    return "one extension" if times == 1 else f"{times} extensions"
 
 
 def _day_after(day: date) -> date:
