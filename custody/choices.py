@@ -218,7 +218,10 @@ CHOICES: Final[Mapping[str, Callable[[Kit, Event], Kit]]] = {
     "channel.changed": lambda kit, event: changed(
         kit, channel=event.get("channel"), language=event.get("language"), channel_proved_at=None
     ),
-    "majority.confirmed": lambda kit, event: changed(kit, of_age_at=event.recorded_at),
+    # Who reads messages there is not known any more: the channel counts as never tried.
+    "majority.confirmed": lambda kit, event: changed(
+        kit, of_age_at=event.recorded_at, channel_proved_at=None
+    ),
     "victim.asked": lambda kit, event: changed(kit, asked=(*kit.asked, event.get("how"))),
     "term.agreed": _term,
     "term.restarted": _term,
