@@ -1,0 +1,178 @@
+"""Adopting a version of a policy, and which kits a later version would keep longer.
+
+1. A version is adopted by two people, the coordinator who brings the file and another of the staff who read
+   it; the digest of the file stands in the event, the file beside it, and neither is ever changed.
+2. A version that was adopted stays as it is, and only a later one follows it. It keeps the country, the
+   region, the centre and the time zone, and is not valid from an earlier day: a kit examined last year does
+   not come under another rule today.
+3. A policy for a whole country is not adopted beside one of another country or region: at a centre without a
+   policy of its own no term could be agreed any more.
+4. A kit keeps the version under which its term was agreed. A later version that keeps it longer is offered,
+   kit by kit; one that does not is not.
+
+Pure: no database, no clock.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+from custody.decision import Decided
+from custody.event import Fact
+from custody.handling import needs_second
+from custody.kit import Kit
+from custody.people import STAFF, Actor
+from custody.permission import permit
+from custody.protocol import Legal, Retention
+from custody.refusal import Refused
+from retention.commands import AdoptPolicy
+from retention.period import RetentionDataError
+from retention.policy import AgeClass, Policy, load
+from retention.reckoning import policy_of, term_of
+from retention.term import Term, local_date, moved_to
+
+STAYS_THE_SAME: Final[Mapping[str, str]] = {
+    "country": "country",
+    "region": "region",
+    "centre": "centre",
+    "time_zone": "time zone",
+}
+
+
+def subjects(order: AdoptPolicy) -> tuple[str, ...]:
+    """The trail that the adoption is written into, for the look before it. Raises Refused."""
+    return (f"policy:{_read(order).id}",)
+
+
+def adopt(
+    order: AdoptPolicy, actor: Actor, second: Actor | None, policies: Iterable[Policy], at: datetime
+) -> Decided:
+    """Adopt the one policy in this file. ``policies`` are those adopted so far.
+
+    A version may be valid from a day to come, or from one that is past; what it calls the day of its adoption
+    cannot lie ahead. Raises Refused, NeedsSecond.
+    """
+    permit("policy.adopt", actor)
+    policy, known = _read(order), tuple(policies)
+    if policy.centre is not None and policy.centre != actor.organisation:
+        raise Refused(
+            "This policy is for the centre {centre}. Its own coordinator adopts it.", centre=policy.centre
+        )
+    if policy.adopted_on > local_date(policy, at):
+        raise Refused(
+            "{policy} says that it was adopted on {day}, which has not come yet.",
+            policy=policy.reference,
+            day=policy.adopted_on.isoformat(),
+        )
+    follows(policy, known)
+    needs_second(actor, second)
+    if second is None or second.function not in STAFF:
+        raise Refused("The second signature must be that of another person of the staff of a centre.")
+    document = order.document.encode()
+    fact = Fact(
+        type="policy.adopted",
+        subject=f"policy:{policy.id}",
+        who=actor.who(),
+        fields={
+            "policy": {"id": policy.id, "version": policy.version},
+            "digest": hashlib.sha256(document).hexdigest(),
+            "with": [second.signs("second")],
+        },
+    )
+    return Decided(facts=(fact,), extra={"policy": base64.b64encode(document).decode()})
+
+
+def follows(policy: Policy, known: Iterable[Policy]) -> None:
+    """Whether this policy can be adopted after those ``known``. Raises Refused, saying why not."""
+    adopted = tuple(known)
+    versions = {each.version: each for each in adopted if each.id == policy.id}
+    if policy.version in versions:
+        raise Refused(
+            "{policy} was adopted already, and a policy is never changed in place. Give what has changed a"
+            " later version.",
+            policy=policy.reference,
+        )
+    if versions:
+        _follows_version(policy, versions[max(versions)])
+    elsewhere = [each for each in adopted if each.centre is None and _where(each) != _where(policy)]
+    if policy.centre is None and elsewhere:
+        raise Refused(
+            "{policy} is for {here}, and {other} for {there} was adopted here. Both would apply to every"
+            " centre, and no term could be agreed. Adopt a policy for the centre itself.",
+            policy=policy.reference,
+            here=_where(policy),
+            other=elsewhere[-1].reference,
+            there=_where(elsewhere[-1]),
+        )
+
+
+def _follows_version(policy: Policy, last: Policy) -> None:
+    if policy.version < last.version:
+        raise Refused(
+            "{policy} is older than {last}, which was adopted already. Only a later version can follow.",
+            policy=policy.reference,
+            last=last.reference,
+        )
+    for name, called in STAYS_THE_SAME.items():
+        if getattr(policy, name) != getattr(last, name):
+            raise Refused(
+                "{policy} has another {what} than {last}. Give it another identifier.",
+                policy=policy.reference,
+                what=called,
+                last=last.reference,
+            )
+    if policy.valid_from < last.valid_from:
+        raise Refused(
+            "{policy} is valid from {day}, earlier than {last}. A later version begins on the same day or later.",
+            policy=policy.reference,
+            day=policy.valid_from.isoformat(),
+            last=last.reference,
+        )
+
+
+def _where(policy: Policy) -> str:
+    return policy.region or policy.country
+
+
+def _read(order: AdoptPolicy) -> Policy:
+    """The one policy of the file. Raises Refused."""
+    try:
+        policies = load(order.document.encode())
+    except (RetentionDataError, UnicodeEncodeError) as fault:
+        raise Refused("This policy cannot be adopted: {why}.", field="document", why=str(fault)) from fault
+    if len(policies) != 1:
+        raise Refused(
+            "The file has {count} policies. Adopt them one by one, each from a file of its own.",
+            field="document",
+            count=len(policies),
+        )
+    return policies[0]
+
+
+def newest_valid(policies: Iterable[Policy], identifier: str, at: datetime) -> Policy | None:
+    """The latest version of this policy that is valid at ``at``; None where there is none."""
+    valid = (p for p in policies if p.id == identifier and p.valid_from <= local_date(p, at))
+    return max(valid, key=lambda policy: policy.version, default=None)
+
+
+def longer_under(kit: Kit, policies: Iterable[Policy], at: datetime) -> tuple[Policy, Term] | None:
+    """The version of the kit's policy that is valid now, and the term under it, where that is longer.
+
+    None where the kit is under that version already, where the term would not be longer or anything else that
+    protects would get shorter (`retention.term.moved_to`), and where the victim wishes the kit destroyed or
+    no term runs. Raises Refused where the kit's own version is not known here.
+    """
+    runs = kit.legal is Legal.UNREPORTED and kit.retention is not Retention.DISPOSED
+    if not runs or kit.policy is None or kit.term is None or kit.destruction is not None:
+        return None
+    known = tuple(policies)
+    old = policy_of(kit, known)
+    new = newest_valid(known, kit.policy.id, at)
+    if new is None or new.version <= old.version:
+        return None
+    try:
+        return new, moved_to(term_of(kit), old, new, age_class=AgeClass(kit.age_class))
+    except RetentionDataError:
+        return None
