@@ -4,12 +4,12 @@ The clock only makes work (``retention.keeping``); people destroy. The rules tha
 
 1. Nothing is disposed of while a report is declared or linked, an order or a hold stands, the term runs, a
    hand-over is open, or a request of the police that names the centre waits for its answer.
-   :func:`eligibility` says each rule as a line that people can read; PostgreSQL refuses the same once more
-   (a CHECK on the kit's row), whatever happens here.
+   ``retention.eligibility`` says each rule as a line that people can read; PostgreSQL refuses the same once
+   more (a CHECK on the kit's row), whatever happens here.
 2. Three people: who approves, who carries out and who observes. Who approves has not proposed.
-3. Every package that is left is scanned with its seal, and every item in them is named. A package that is
-   not there, or another or broken seal, is a finding: it is recorded, the disposal is taken back with it, and
-   nothing is destroyed.
+3. One cart of many kits: every package that is left is scanned with its seal, and every item in them by its
+   label; an item that never had one is named by its number. What is not there, or another or broken seal, is
+   a finding: it is recorded at once and stops that kit alone.
 4. The data key of the private part is destroyed once the time for contesting the disposal is over.
 
 Pure: no database, no clock.
@@ -20,110 +20,54 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from custody.commands import ApproveDisposal, CarryOutDisposal, PackageRef, ProposeDisposal, WithdrawDisposal
+from custody.commands import (
+    ApproveDisposal,
+    CarryOutDisposal,
+    ItemRef,
+    PackageRef,
+    ProposeDisposal,
+    WithdrawDisposal,
+)
 from custody.decision import Decided, Seen
 from custody.event import Fact, write_moment
 from custody.handling import by_kit, fact, package_of, seal_findings
-from custody.kit import Kit, Package
-from custody.people import CLOCK, STAFF, Actor
+from custody.kit import Item, Kit, Package
+from custody.number import LabelCode, NumberRefused, PartKind, parse_label_code
+from custody.people import CLOCK, STAFF, Actor, Function
 from custody.permission import permit
 from custody.prosecution import choice
-from custody.protocol import Custody, Legal, Retention
-from custody.refusal import NeedsSecond, Refused
+from custody.protocol import Retention
+from custody.refusal import NeedsSecond, NotSeen, Refused
+from retention.eligibility import EXPIRED, Condition, eligibility, remaining
 from retention.notice import NotNow
 from retention.policy import Policy
 from retention.reckoning import policy_of
-from retention.term import contest_over_at, is_over
+from retention.term import contest_over_at
 
-DISPOSABLE: Final = (Custody.PACKED, Custody.SEALED, Custody.STORED)
-EXPIRED: Final = (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
+__all__ = [
+    "EXPIRED",
+    "OBSERVERS",
+    "Condition",
+    "approve",
+    "carry_out",
+    "contest_over",
+    "destroy_key",
+    "eligibility",
+    "kits_of",
+    "propose",
+    "withdraw_disposal",
+]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """One thing that must be so before a disposal. ``says`` tells how it is: a whole sentence for people."""
-
-    name: str
-    met: bool
-    says: str
-
-
-def _condition(name: str, met: bool, so: str, not_so: str) -> Condition:
-    return Condition(name=name, met=met, says=so if met else not_so)
-
-
-def eligibility(kit: Kit, at: datetime, unanswered_requests: int) -> tuple[Condition, ...]:
-    """Every condition of a disposal, met or not, in the order in which people check them.
-
-    ``unanswered_requests`` counts requests of the police that name the kit's centre and wait for an answer.
-    """
-    left = kit.open_packages
-    return (
-        _condition(
-            "report",
-            kit.legal is Legal.UNREPORTED,
-            "No report has been declared.",
-            "A report was declared or the kit is linked to one: it cannot be disposed of.",
-        ),
-        _condition(
-            "order",
-            kit.order is None,
-            "No order of a judge stands.",
-            "An order of a judge stands on this kit: it cannot be disposed of.",
-        ),
-        _condition("hold", not kit.holds, "No hold stands.", "A hold stands on this kit. Lift it first."),
-        _condition(
-            "term",
-            kit.retention in EXPIRED and kit.term is not None and is_over(kit.term, at),
-            "The term is over.",
-            "The term is not over.",
-        ),
-        _condition(
-            # Without a notice a term is over only where the victim asked for destruction and cooled off.
-            "notice",
-            kit.notice_due_at is not None or kit.retention in EXPIRED,
-            "The notice period is over, or the victim asked for the destruction.",
-            "The victim's notice has not fallen due.",
-        ),
-        _condition(
-            "handover",
-            not kit.handovers and kit.in_transit == 0,
-            "No hand-over is open.",
-            "A hand-over is open. It has to be accepted, refused or cancelled first.",
-        ),
-        _condition(
-            "request",
-            unanswered_requests == 0,
-            "Every request of the police to this centre is answered.",
-            "A request of the police to this centre waits for its answer. Answer it first.",
-        ),
-        _condition(
-            "packages",
-            bool(left) and all(_at_centre(kit, p) for p in left),
-            "Every package is with the centre.",
-            "Not every package is with the centre: what is elsewhere or lost has to be found first.",
-        ),
-        _condition(
-            "opened",
-            all(p.state is not Custody.OPENED for p in left),
-            "No package is open.",
-            "A package is open. Seal it again first.",
-        ),
-    )
-
-
-def _at_centre(kit: Kit, package: Package) -> bool:
-    return (
-        package.holder is not None
-        and package.holder.organisation == kit.centre
-        and package.state in (*DISPOSABLE, Custody.OPENED)
-    )
+OBSERVERS: Final = STAFF | {Function.OBSERVER}
+"""Who observes: staff of any centre, or somebody whom a hospital names for it."""
 
 
 def _must_be_eligible(kit: Kit, at: datetime, unanswered_requests: int) -> None:
-    for condition in eligibility(kit, at, unanswered_requests):
+    for condition in eligibility(kit, at):
         if not condition.met:
-            raise Refused(condition.says)
+            raise Refused(condition.says, **condition.values)
+    if unanswered_requests:
+        raise Refused("A request of the police to this centre waits for its answer. Answer it first.")
 
 
 def propose(
@@ -136,7 +80,7 @@ def propose(
     """
     permit("disposal.propose", actor, kit)
     _must_be_eligible(kit, at, unanswered_requests)
-    entries = [{"package": number} for number in _numbers(kit.open_packages)]
+    entries = [{"package": number} for number in _numbers(remaining(kit))]
     return Decided(facts=(choice(kit, "disposal.proposed", actor, packages=entries),))
 
 
@@ -160,47 +104,123 @@ def withdraw_disposal(kit: Kit, order: WithdrawDisposal, actor: Actor) -> Decide
     return Decided(facts=(choice(kit, "disposal.withdrawn", actor, reason=order.reason),))
 
 
+# --- carrying it out ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cart:
+    """What was scanned of one kit."""
+
+    kit: Kit
+    approver: Actor
+    packages: tuple[tuple[Package, PackageRef], ...]
+    labels: tuple[LabelCode, ...]
+    items: tuple[int, ...]  # named by number: they never had a label
+    not_found: tuple[int, ...]
+    items_not_found: tuple[int, ...]
+
+
+def kits_of(order: CarryOutDisposal) -> tuple[str, ...]:
+    """The kits of a cart, in the order in which they were scanned."""
+    named: list[PackageRef | ItemRef] = [*order.packages, *order.not_found, *order.items_not_found]
+    return tuple(dict.fromkeys(each.kit for each in named))
+
+
 def carry_out(
     seen: Seen,
     order: CarryOutDisposal,
     actor: Actor,
     observer: Actor | None,
-    approver: Actor,
-    *,
+    *approvers: Actor,
     unanswered_requests: int = 0,
 ) -> Decided:
-    """Destroy what was approved: every package scanned, every item named, before an observer who signs after.
+    """Destroy what was approved: each package and item of a cart scanned, before an observer who signs after.
 
-    ``approver`` is the person whom the approval names. Raises NeedsSecond until the observer signs; findings
-    need no observer and are recorded at once, with nothing destroyed.
+    ``approvers`` are the people whom the approvals of these kits name. What was looked for and is not there,
+    and a seal that is not as recorded, are findings: they are recorded at once, need no observer, stop their
+    kit and nothing is destroyed with them. Send the rest of the cart again. Raises NeedsSecond until the
+    observer signs; whatever has come between is told to who carries it out, never to the observer.
     """
-    kit = seen.kit(order.kit)
+    try:
+        carts = [
+            _cart(seen, order, number, actor, approvers, unanswered_requests) for number in kits_of(order)
+        ]
+        if not carts:
+            raise Refused("Scan at least one package.", field="packages")
+        _must_all_belong(order, carts)
+        if findings := [each for cart in carts for each in _findings(cart, actor)]:
+            if observer is not None:
+                raise Refused("What was scanned is no longer as it was.")
+            return Decided(facts=tuple(findings))
+        for cart in carts:
+            _must_be_complete(cart)
+    except NotSeen:
+        raise
+    except Refused:
+        if observer is None:
+            raise
+        raise Refused(
+            "This disposal cannot be carried out as it stands, and nothing was recorded. Tell the person who"
+            " asked you: the reason is shown there."
+        ) from None
+    if observer is None:
+        raise NeedsSecond
+    _must_be_three(order, actor, observer, carts)
+    return Decided(facts=tuple(fact for cart in carts for fact in _destroyed(cart, actor, observer)))
+
+
+def _must_be_three(order: CarryOutDisposal, actor: Actor, observer: Actor, carts: Sequence[_Cart]) -> None:
+    involved = {actor.person, *(cart.approver.person for cart in carts)}
+    if observer.person is None or observer.person in involved:
+        raise Refused("Who approves, who carries out and who observes a disposal are three people.")
+    if observer.function not in OBSERVERS:
+        raise Refused("The observer is an employee of the hospital or of a centre.")
+    if order.observer is not None and observer.person != order.observer:
+        raise Refused("Another person was asked to observe this disposal.")
+
+
+def _cart(
+    seen: Seen,
+    order: CarryOutDisposal,
+    number: str,
+    actor: Actor,
+    approvers: Sequence[Actor],
+    unanswered_requests: int,
+) -> _Cart:
+    """What was scanned of one kit, which may be disposed of. Raises Refused, NotSeen."""
+    kit = seen.kit(number)
     permit("disposal.carry_out", actor, kit)
     if kit.disposal is None or kit.disposal.approved_by is None or kit.retention is not Retention.APPROVED:
         raise Refused("Nobody has approved the disposal of this kit.")
-    if approver.person != kit.disposal.approved_by:
+    approver = next((a for a in approvers if a.person == kit.disposal.approved_by), None)
+    if approver is None:
         raise Refused("This is not the person who approved the disposal.")
     if actor.person == approver.person:
         raise Refused("You approved this disposal: another person has to carry it out.")
     _must_be_eligible(kit, seen.at, unanswered_requests)
     _must_be_whole(kit, kit.disposal.packages)
-    scanned = _scanned(kit, order)
-    if findings := _findings(kit, order.not_found, scanned, actor):
-        return Decided(facts=findings)
-    _must_name_items(kit, order.items)
-    if observer is None:
-        raise NeedsSecond
-    if observer.person is None or observer.person in (actor.person, approver.person):
-        raise Refused("Who approves, who carries out and who observes a disposal are three people.")
-    if observer.function not in STAFF:
-        raise Refused("The observer is an employee of the hospital or of a centre.")
-    signed = {"with": [approver.signs("approver"), observer.signs("observer")]}
-    return Decided(facts=_destroyed(kit, scanned, actor, signed))
+    return _Cart(
+        kit=kit,
+        approver=approver,
+        packages=_scanned(kit, order),
+        labels=_labels(kit, order.labels),
+        items=tuple(each.item for each in order.items if each.kit == number),
+        not_found=tuple(each.package for each in order.not_found if each.kit == number),
+        items_not_found=tuple(each.item for each in order.items_not_found if each.kit == number),
+    )
+
+
+def _must_all_belong(order: CarryOutDisposal, carts: Sequence[_Cart]) -> None:
+    """Every label and item of the cart is of a kit whose packages are on it."""
+    if sum(len(cart.labels) for cart in carts) != len(order.labels) or sum(
+        len(cart.items) for cart in carts
+    ) != len(order.items):
+        raise Refused("A label or an item of another kit is on this list.", field="labels")
 
 
 def _must_be_whole(kit: Kit, proposed: Sequence[int]) -> None:
     """What was proposed is what is left, no more and no less."""
-    if sorted(proposed) != _numbers(kit.open_packages):
+    if sorted(proposed) != _numbers(remaining(kit)):
         raise Refused(
             "The packages of this kit have changed since the proposal. Take it back and propose again."
         )
@@ -210,11 +230,9 @@ def _numbers(packages: Iterable[Package]) -> list[int]:
     return sorted(p.package for p in packages)
 
 
-def _scanned(kit: Kit, order: CarryOutDisposal) -> list[tuple[Package, PackageRef]]:
-    """The packages as scanned. Raises Refused unless every one that is left was scanned or is not there."""
+def _scanned(kit: Kit, order: CarryOutDisposal) -> tuple[tuple[Package, PackageRef], ...]:
+    """The packages as scanned, each once and with its seal. Raises Refused."""
     refs = by_kit(order.packages).get(kit.number, []) if order.packages else []
-    if len(refs) != len(order.packages):
-        raise Refused("A package of another kit is on this list.", field="packages")
     pairs = [(package_of(kit, ref.package), ref) for ref in refs]
     for package, ref in pairs:
         if package.seal is not None and ref.seal is None:
@@ -225,60 +243,119 @@ def _scanned(kit: Kit, order: CarryOutDisposal) -> list[tuple[Package, PackageRe
             raise Refused(
                 "Package {package} was never sealed.", field="packages.seal", package=package.package
             )
-    named = [*(ref.package for ref in refs), *order.not_found]
-    for number in _numbers(kit.open_packages):
-        if number not in named:
-            raise Refused("Scan package {package}, or say that it is not there.", package=number)
-    if sorted(named) != _numbers(kit.open_packages):
-        raise Refused("A package stands on this list twice, or is not to be destroyed.", field="packages")
-    return pairs
+    return tuple(pairs)
 
 
-def _findings(
-    kit: Kit, not_found: Sequence[int], scanned: Sequence[tuple[Package, PackageRef]], actor: Actor
-) -> tuple[Fact, ...]:
+def _labels(kit: Kit, codes: Sequence[str]) -> tuple[LabelCode, ...]:
+    """The labels of this kit among those scanned. Raises Refused for one that is void, or scanned twice."""
+    found: list[LabelCode] = []
+    for code in codes:
+        try:
+            read = parse_label_code(code)
+        except NumberRefused as refused:
+            raise Refused(refused.fault.value, field="labels", **dict(refused.values)) from refused
+        if str(read.kit) != kit.number:
+            continue
+        if read.part.kind is PartKind.KIT:
+            raise Refused("This is the label of a whole kit. Scan its packages and items.", field="labels")
+        if kit.labels.get(str(read.part)) != read.serial:
+            raise Refused(
+                "Label {label} is void: a newer one was printed, or none. Look what the bag is.",
+                field="labels",
+                label=read.written,
+            )
+        if read in found:
+            raise Refused("Label {label} stands on this list twice.", field="labels", label=read.written)
+        found.append(read)
+    return tuple(found)
+
+
+def _findings(cart: _Cart, actor: Actor) -> tuple[Fact, ...]:
     """What is not as recorded, and the disposal taken back with it; nothing where all is as it should be."""
-    findings, _ = seal_findings(kit, scanned, actor)
+    kit = cart.kit
+    findings, _ = seal_findings(kit, cart.packages, actor)
     why = ["a seal is not as recorded"] if findings else []
-    if not_found:
-        entries = [{"package": number} for number in sorted(not_found)]
+    left = {p.package for p in remaining(kit)}
+    if cart.not_found:
+        _each_once(cart.not_found, left - {p.package for p, _ in cart.packages})
+        entries = [{"package": number} for number in sorted(cart.not_found)]
         findings.append(fact(kit, "package.lost", actor, entries, reason="not found at the disposal"))
         why.append("a package was not found")
+    if cart.items_not_found:
+        _each_once(cart.items_not_found, {i.item for i in _inside(kit)})
+        gone = [{"item": number} for number in sorted(cart.items_not_found)]
+        reason = "not found at the disposal"
+        findings.append(fact(kit, "item.found_missing", actor, items=gone, reason=reason))
+        why.append("an item was not found")
     if not findings:
         return ()
     return (*findings, choice(kit, "disposal.withdrawn", actor, reason=" and ".join(why)))
 
 
-def _must_name_items(kit: Kit, named: Sequence[int]) -> None:
-    left = {p.package for p in kit.open_packages}
-    inside = sorted(i.item for i in kit.items.values() if i.package in left and not i.missing)
-    if sorted(named) != inside:
-        raise Refused(
-            "Name every item that is destroyed, each once: {items}.",
-            field="items",
-            items=", ".join(str(item) for item in inside),
-        )
+def _each_once(named: Sequence[int], possible: set[int]) -> None:
+    if len(set(named)) != len(named) or not set(named) <= possible:
+        raise Refused("Something stands on this list twice, or is not to be destroyed.", field="not_found")
 
 
-def _destroyed(
-    kit: Kit, scanned: Sequence[tuple[Package, PackageRef]], actor: Actor, signed: dict[str, Any]
-) -> tuple[Fact, ...]:
+def _inside(kit: Kit) -> list[Item]:
+    """The items that are destroyed with the kit's packages, in order."""
+    left = {p.package for p in remaining(kit)}
+    inside = (i for i in kit.items.values() if i.package in left and not i.missing)
+    return sorted(inside, key=lambda item: item.item)
+
+
+def _must_be_complete(cart: _Cart) -> None:
+    """Every package scanned, by its label where it has one; every item scanned by its label, or named where
+    it never had one. Raises Refused."""
+    kit = cart.kit
+    parts = [str(label.part) for label in cart.labels]
+    named = [package.package for package, _ in cart.packages]
+    for number in _numbers(remaining(kit)):
+        if number not in named:
+            raise Refused("Scan package {package}, or say that it is not there.", package=number)
+        if f"P{number:02}" in kit.labels and f"P{number:02}" not in parts:
+            raise Refused("Package {package} has a label: scan it.", field="labels", package=number)
+    if sorted(named) != _numbers(remaining(kit)):
+        raise Refused("A package stands on this list twice, or is not to be destroyed.", field="packages")
+    inside = _inside(kit)
+    for item in inside:
+        labelled = f"I{item.item:02}" in kit.labels
+        if labelled and item.item in cart.items:
+            raise Refused(
+                "Item {item} has a label: scan it. Print it again where it cannot be read.",
+                field="items",
+                item=item.item,
+            )
+        if labelled and f"I{item.item:02}" not in parts:
+            raise Refused("Scan item {item}, or say that it is not there.", field="labels", item=item.item)
+        if not labelled and item.item not in cart.items:
+            raise Refused(
+                "Item {item} never had a label: name it by its number.", field="items", item=item.item
+            )
+    known = {f"P{n:02}" for n in named} | {f"I{i.item:02}" for i in inside}
+    if len(set(cart.items)) != len(cart.items) or not set(cart.items) <= {i.item for i in inside}:
+        raise Refused("An item stands on this list twice, or is not to be destroyed.", field="items")
+    if not set(parts) <= known:
+        raise Refused("A label on this list is not of something to be destroyed.", field="labels")
+
+
+def _destroyed(cart: _Cart, actor: Actor, observer: Actor) -> tuple[Fact, ...]:
     """The end of the term first, then of the packages: PostgreSQL destroys nothing of a kit not disposed."""
-    numbers = sorted(package.package for package, _ in scanned)
-    done = choice(
-        kit, "disposal.carried_out", actor, packages=[{"package": number} for number in numbers], **signed
-    )
+    kit = cart.kit
+    signed: dict[str, Any] = {"with": [cart.approver.signs("approver"), observer.signs("observer")]}
+    pairs = sorted(cart.packages, key=lambda pair: pair[0].package)
+    numbers = [{"package": package.package} for package, _ in pairs]
     entries = [
         {"package": package.package, **({"seal_seen": ref.seal} if ref.seal else {})}
-        for package, ref in sorted(scanned, key=lambda pair: pair[0].package)
+        for package, ref in pairs
     ]
-    items = [
-        {"item": item.item, "group": item.group, "package": item.package}
-        for item in sorted(kit.items.values(), key=lambda i: i.item)
-        if item.package in numbers and not item.missing
-    ]
-    stated = {"items": items} if items else {}
-    return done, fact(kit, "package.destroyed", actor, entries, **stated, **signed)
+    items = [{"item": i.item, "group": i.group, "package": i.package} for i in _inside(kit)]
+    labels = [{"code": str(label), "serial": label.serial} for label in cart.labels]
+    stated: dict[str, Any] = {**({"items": items} if items else {}), **({"labels": labels} if labels else {})}
+    return (
+        choice(kit, "disposal.carried_out", actor, packages=numbers, **signed),
+        fact(kit, "package.destroyed", actor, entries, **stated, **signed),
+    )
 
 
 # --- the data key ----------------------------------------------------------------------------------

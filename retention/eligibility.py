@@ -1,0 +1,390 @@
+"""Whether a kit may be disposed of: every condition, met or not, and what shows it.
+
+A condition is a sentence for people, in the order in which they check them. Its evidence are events of the
+kit's two trails (what happened, when, the digest of its bytes), and for requests of the police what they
+named and who answered them. PostgreSQL keeps the same conditions once more on the kit's row, whatever is
+shown here.
+
+Every request of the police that names the centre and was received since the examination stands in the list,
+and every other one that still waits, each with why it is not this kit. A request that waits blocks; of one
+that matched another kit it is said that it did, never which.
+
+Pure: no database, no clock.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Final
+
+from custody.event import Event
+from custody.kit import Kit, Package
+from custody.protocol import Custody, Legal, Retention
+from retention.term import is_over
+
+DISPOSABLE: Final = (Custody.PACKED, Custody.SEALED, Custody.STORED)
+EXPIRED: Final = (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """An event that shows a condition: its type, trail and number, when, and the SHA-256 of its bytes."""
+
+    type: str
+    trail: str
+    number: int
+    at: datetime
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One thing that must be so before a disposal.
+
+    ``says`` tells how it is: a whole sentence for people, with places for ``values``.
+    """
+
+    name: str
+    met: bool
+    says: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """The sentence in English, with its values."""
+        return self.says.format(**self.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSeen:
+    """A request of the police that names the centre: what it named, and how it was answered.
+
+    ``zone`` and ``by`` are names of an organisation and of people; ``kit`` the number that was named, if one
+    was; ``how`` is ``match``, ``no_match`` or None while it waits.
+    """
+
+    id: str
+    zone: str
+    received_at: datetime
+    examined_on: date | None = None
+    kit: str | None = None
+    how: str | None = None
+    answered_at: datetime | None = None
+    by: tuple[str, ...] = ()
+
+
+def remaining(kit: Kit) -> tuple[Package, ...]:
+    """Packages that are still to be destroyed: all but those that ended, and lost ones nobody looks for."""
+    return tuple(p for p in kit.open_packages if not (p.state is Custody.LOST and p.search_ended))
+
+
+def eligibility(
+    kit: Kit, at: datetime, requests: Sequence[RequestSeen] = (), events: Sequence[Event] = ()
+) -> tuple[Condition, ...]:
+    """Every condition of a disposal, met or not, in the order in which people check them.
+
+    ``requests`` are those of the police to the kit's centre; ``events`` those of both trails, from which the
+    evidence is taken.
+    """
+    shown = _Shown(events)
+    return (
+        _report(kit, shown),
+        _order(kit, shown),
+        _holds(kit, shown),
+        *_term(kit, at, shown),
+        _handovers(kit, shown),
+        *_packages(kit, shown),
+        *_requests(kit, requests, shown.matched()),
+    )
+
+
+def _condition(
+    name: str,
+    met: bool,
+    so: str,
+    not_so: str,
+    evidence: Sequence[Evidence] = (),
+    values: Mapping[str, Any] | None = None,
+) -> Condition:
+    return Condition(
+        name=name, met=met, says=so if met else not_so, values=values or {}, evidence=tuple(evidence)
+    )
+
+
+class _Shown:
+    """The events of a kit, asked for the last one of some types."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._events = sorted(events, key=lambda e: (e.recorded_at, e.subject, e.number))
+
+    def last(self, *types: str) -> tuple[Evidence, ...]:
+        """The last event of these types, as evidence; nothing where there is none."""
+        for event in reversed(self._events):
+            if event.type in types:
+                return (_evidence(event),)
+        return ()
+
+    def matched(self) -> frozenset[str]:
+        """Requests that were matched with this very kit, whatever became of the report since."""
+        return frozenset(str(e.get("request")) for e in self._events if e.type == "match.confirmed")
+
+    def last_of_packages(self, packages: Sequence[Package]) -> tuple[Evidence, ...]:
+        """For each package the last event that says where it went, each event once."""
+        found: dict[str, Evidence] = {}
+        for package in packages:
+            for event in reversed(self._events):
+                named = {int(entry["package"]) for entry in event.get("packages") or ()}
+                if event.type in _WHERE and package.package in named:
+                    found[event.digest] = _evidence(event)
+                    break
+        return tuple(sorted(found.values(), key=lambda e: e.at))
+
+
+_WHERE: Final = frozenset(
+    {
+        "kit.registered",
+        "package.packed",
+        "package.sealed",
+        "package.stored",
+        "package.moved",
+        "package.taken",
+        "package.taken_over",
+        "package.resealed",
+        "package.found",
+        "package.found_elsewhere",
+        "package.lost",
+        "search.ended",
+        "handover.accepted",
+        "handover.received_back",
+    }
+)
+
+
+def _evidence(event: Event) -> Evidence:
+    trail = event.subject.partition(":")[0]
+    return Evidence(
+        type=event.type, trail=trail, number=event.number, at=event.recorded_at, digest=event.digest
+    )
+
+
+def _report(kit: Kit, shown: _Shown) -> Condition:
+    free = kit.legal is Legal.UNREPORTED
+    types = ("report.withdrawn", "link.in_error", "link.ended") if free else ("report.declared", "kit.linked")
+    return _condition(
+        "report",
+        free,
+        "No report stands.",
+        "A report was declared or the kit is linked to one: it cannot be disposed of.",
+        shown.last(*types),
+    )
+
+
+def _order(kit: Kit, shown: _Shown) -> Condition:
+    return _condition(
+        "order",
+        kit.order is None,
+        "No order of a judge stands.",
+        "An order of a judge stands on this kit: it cannot be disposed of.",
+        shown.last("order.confirmed", "order.entered") if kit.order else (),
+    )
+
+
+def _holds(kit: Kit, shown: _Shown) -> Condition:
+    return _condition(
+        "hold",
+        not kit.holds,
+        "No hold stands.",
+        "A hold stands on this kit. Lift it first.",
+        shown.last("hold.placed") if kit.holds else shown.last("hold.lifted"),
+    )
+
+
+TERM_SET: Final = (
+    "term.agreed",
+    "term.extended",
+    "term.corrected",
+    "term.moved",
+    "term.restarted",
+    "report.withdrawn",
+    "destruction.cooled_off",
+)
+
+
+def asked_early(kit: Kit) -> bool:
+    """Whether the term ended because the victim asked for destruction and cooled off: no notice belongs to
+    it, and the clock set its end."""
+    return kit.retention in EXPIRED and kit.notice_due_at is None
+
+
+def notice_settled(kit: Kit) -> bool:
+    """Whether the victim was told, or it is explained why not; or the victim asked for the destruction."""
+    return kit.expires_at is not None
+
+
+def _term(kit: Kit, at: datetime, shown: _Shown) -> tuple[Condition, ...]:
+    over = kit.retention in EXPIRED and kit.term is not None and is_over(kit.term, at)
+    early = asked_early(kit)
+    settled = notice_settled(kit)
+    waited = kit.expires_at is not None and kit.expires_at <= at
+    told = (  # the end of the cooling-off settles it
+        "The victim asked for the destruction, two people confirmed it, and the time to think is over."
+        if early
+        else "The notice is settled: the victim was told, or it is recorded why not."
+    )
+    ends = {"day": kit.term.end} if kit.term else {"day": "–"}
+    return (
+        _condition(
+            "term",
+            over,
+            "The term ended on {day}.",
+            "The term is not over.",
+            (*shown.last(*TERM_SET), *shown.last("term.expired")),
+            values=ends if over else {},
+        ),
+        _condition(
+            "notice",
+            settled,
+            told,
+            "The notice is not settled: nobody was told, and no reason is recorded. Record it first.",
+            shown.last("destruction.confirmed", "destruction.cooled_off")
+            if early
+            else (*shown.last("notice.due"), *shown.last("notice.attempted")),
+        ),
+        _condition(
+            "grace",
+            waited,
+            "The time after the notice is over."
+            if not early
+            else "No time after a notice is to be waited for.",
+            "The time after the notice is not over.",
+        ),
+    )
+
+
+def _handovers(kit: Kit, shown: _Shown) -> Condition:
+    return _condition(
+        "handover",
+        not kit.handovers and kit.in_transit == 0,
+        "No hand-over is open.",
+        "A hand-over is open. It has to be accepted, refused or cancelled first.",
+        shown.last("handover.offered") if kit.handovers or kit.in_transit else (),
+    )
+
+
+def _packages(kit: Kit, shown: _Shown) -> tuple[Condition, ...]:
+    left = remaining(kit)
+    lost = tuple(p for p in left if p.state is Custody.LOST)
+    given_up = tuple(p for p in kit.open_packages if p not in left)
+    open_ = tuple(p for p in left if p.state is Custody.OPENED)
+    elsewhere = tuple(p for p in left if p not in lost and not _at_centre(kit, p))
+    not_here = (
+        "Nothing of this kit is left to destroy. Two people close it, with the reason."
+        if not left
+        else "Package {packages} is lost. Find it, or let two people end the search."
+        if lost
+        else "Package {packages} is not with the centre."
+    )
+    named = ", ".join(str(p.package) for p in lost or elsewhere)
+    conditions = [
+        _condition(
+            "packages",
+            bool(left) and not lost and not elsewhere,
+            "Every package that is left is with the centre.",
+            not_here,
+            shown.last_of_packages(left),
+            values={"packages": named} if named else {},
+        ),
+        _condition(
+            "opened",
+            not open_,
+            "No package is open.",
+            "Package {packages} is open. Seal it again first.",
+            values={"packages": ", ".join(str(p.package) for p in open_)} if open_ else {},
+        ),
+    ]
+    if given_up:
+        conditions.append(
+            Condition(
+                name="search",
+                met=True,
+                says=(
+                    "Two people ended the search for package {packages}. It is not destroyed, and stays lost."
+                ),
+                values={"packages": ", ".join(str(p.package) for p in given_up)},
+                evidence=shown.last("search.ended"),
+            )
+        )
+    return tuple(conditions)
+
+
+def _at_centre(kit: Kit, package: Package) -> bool:
+    return (
+        package.holder is not None
+        and package.holder.organisation == kit.centre
+        and package.state in (*DISPOSABLE, Custody.OPENED)
+    )
+
+
+# --- requests of the police ------------------------------------------------------------------------
+
+
+def since_examination(kit: Kit, request: RequestSeen) -> bool:
+    """Whether a request may concern this kit at all: it came after the examination, or waits."""
+    return request.how is None or request.received_at.date() >= kit.examined_on
+
+
+def _requests(kit: Kit, requests: Sequence[RequestSeen], matched: frozenset[str]) -> tuple[Condition, ...]:
+    found = tuple(
+        _request(kit, each, matched)
+        for each in sorted(requests, key=lambda r: r.received_at)
+        if since_examination(kit, each)
+    )
+    return found or (
+        Condition(
+            name="request",
+            met=True,
+            says="No request of the police named this centre since the examination.",
+        ),
+    )
+
+
+def _request(kit: Kit, request: RequestSeen, matched: frozenset[str]) -> Condition:
+    """One request with why it is not this kit, or that it blocks."""
+    values: dict[str, Any] = {"zone": request.zone, "received": request.received_at}
+    if request.how is None:
+        return Condition(
+            name="request",
+            met=False,
+            says="The request of {zone} of {received} waits for an answer. Answer it first.",
+            values=values,
+        )
+    values |= {"people": " & ".join(request.by) or "–", "answered": request.answered_at or "–"}
+    if request.id in {match.request for match in kit.matches}:
+        return Condition(
+            name="request",
+            met=False,
+            says="The request of {zone} of {received} was matched with this kit by {people} on {answered}.",
+            values=values,
+        )
+    if request.id in matched:
+        says = (
+            "The request of {zone} of {received} was matched with this kit by {people} on {answered}; what it"
+            " was matched for no longer stands."
+        )
+    elif request.kit is not None and request.kit != kit.number:
+        says = "The request of {zone} of {received} named another kit; answered by {people} on {answered}."
+    elif request.examined_on is not None and request.examined_on != kit.examined_on:
+        values["day"] = request.examined_on
+        says = (
+            "The request of {zone} of {received} named an examination on {day}, another day than this kit's;"
+            " answered by {people} on {answered}."
+        )
+    elif request.how == "match":
+        says = "The request of {zone} of {received} matched another kit; answered by {people} on {answered}."
+    else:
+        says = (
+            "The request of {zone} of {received} has no match here: {people} looked and said so on"
+            " {answered}."
+        )
+    return Condition(name="request", met=True, says=says, values=values)
