@@ -125,7 +125,7 @@ def _follows_version(policy: Policy, last: Policy) -> None:
             )
     if policy.valid_from < last.valid_from:
         raise Refused(
-            "{policy} is valid from {day}, earlier than {last}. A later version begins on the same day or later.",
+            "{policy} is valid from {day}, before {last}. A later version begins the same day or later.",
             policy=policy.reference,
             day=policy.valid_from.isoformat(),
             last=last.reference,
