@@ -75,7 +75,9 @@ async def read(connection: AsyncConnection, numbers: Sequence[str]) -> Beside:
 def compare(kit: Kit, events: Sequence[Event], beside: Beside, opening: Opening) -> Iterator[Difference]:
     """What differs of one kit, given all its events."""
     number = kit.number
-    issued = sum(e.type == "card.issued" and e.get("card") == "issued" for e in events)
+    issued = sum(
+        e.type == "card.renewed" or (e.type == "card.issued" and e.get("card") == "issued") for e in events
+    )
     cards = beside.cards[number]
     if len(cards) != issued:
         yield differs(number, "card", f"{len(cards)} cards", f"{issued} were issued")

@@ -18,11 +18,9 @@ def numbers_of(event: Event, name: str, key: str) -> tuple[int, ...]:
 
 
 def _agreed(kit: Kit, event: Event) -> Kit:
-    """Another channel or language than the agreed one takes two people: ``channel.changed``. Raises NotAStep."""
-    if kit.channel is not None and (kit.channel, kit.language) != (
-        event.get("channel"),
-        event.get("language"),
-    ):
+    """Another channel or language than the agreed one is a step of its own, by two people. Raises NotAStep."""
+    agreed = (event.get("channel"), event.get("language"))
+    if kit.channel is not None and (kit.channel, kit.language) != agreed:
         raise NotAStep("trail", "agreed")
     return changed(
         kit,
@@ -131,6 +129,7 @@ def _cooled_off(kit: Kit, event: Event) -> Kit:
 # Which words each writer has for an attempt to tell the victim. The service's own word on what it sent.
 BY_CLOCK: Final = frozenset({"sent", "tried", "failed", "bounced", "not_wanted"})
 BY_PEOPLE: Final = frozenset({"reached", "posted", "not_reached", "not_wanted", "no_channel", "unreachable"})
+BY_SERVICE: Final = frozenset({"email", "sms"})  # over which the service sends by itself
 NOT_ARRIVED: Final = frozenset({"failed", "bounced"})
 
 
@@ -179,10 +178,12 @@ def refuse_new(kit: Kit, event: Event) -> None:
     over = kit.term is not None and kit.term.over_at <= at
     of_age = kit.age_class == "adult" or kit.of_age_at is not None
     words = BY_CLOCK if event.who.get("function") == "clock" else BY_PEOPLE
+    sends = event.type in ("notice.due", "notice.repeated", "notice.queued") and event.get("channel")
     if (
         (event.type == "term.expired" and (untold or not over))
         or (event.type in ("disposal.approved", "disposal.carried_out") and untold)
         or (event.type == "destruction.confirmed" and not of_age)
+        or (sends and (sends not in BY_SERVICE or sends != kit.channel))
         or (event.type == "notice.attempted" and event.get("how") not in words)
         or (event.type == "notice.attempted" and event.get("how") in NOT_ARRIVED and event.get("until"))
     ):

@@ -17,7 +17,6 @@ from typing import Any, Final, TypeVar
 from custody.event import Head, read_moment, write_moment
 from custody.protocol import ENDED, Custody, Legal, Retention
 
-
 # A document written before such a field was thought of has no key for it, and must still be the document that
 # its events make: the key stands there only where it says something else than the default.
 LATER: Final[Mapping[str, bool]] = {"later": True}

@@ -160,6 +160,8 @@ def kit_columns(kit: Kit, kinds: Mapping[str, str]) -> dict[str, Any]:
         "registered_at": kit.registered_at,
         "parties": parties(kit, kinds),
         "readers": list(kit.readers) or None,
+        "expires_at": kit.expires_at,
+        "remind_on": kit.remind_on,
     }
 
 

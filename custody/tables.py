@@ -187,6 +187,8 @@ kit = Table(
     Column("parties", ARRAY(Text), nullable=False),
     Column("document", JSONB, nullable=False),
     Column("readers", ARRAY(Text)),  # who alone may read a restricted kit
+    Column("expires_at", Moment),  # the term may expire from then on; null: nobody was told of its end
+    Column("remind_on", DATE),
     CheckConstraint(_one_of("legal", Legal), name="kit_legal"),
     CheckConstraint(_one_of("retention", Retention), name="kit_retention"),
     CheckConstraint("length(number) = 12", name="kit_number"),
@@ -202,6 +204,8 @@ kit = Table(
     Index("kit_centre", "centre", "registered_at"),
     Index("kit_notice", "notice_on", postgresql_where=text("retention = 'running'")),
     Index("kit_over", "term_over_at", postgresql_where=text("retention = 'notice_due'")),
+    Index("kit_expires", "expires_at", postgresql_where=text("retention = 'notice_due'")),
+    Index("kit_remind", "remind_on", postgresql_where=text("retention = 'notice_due'")),
     Index("kit_cooling", "cooling_until", postgresql_where=text("cooling_until IS NOT NULL")),
     Index("kit_parties", "parties", postgresql_using="gin"),
 )

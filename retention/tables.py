@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import CheckConstraint, Column, Integer, MetaData, Table, Text
+from sqlalchemy import CheckConstraint, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 metadata: Final = MetaData(schema="retention")
@@ -21,6 +21,7 @@ run = Table(
     Column("cooled_off", Integer, nullable=False, server_default="0"),
     Column("keys_destroyed", Integer, nullable=False, server_default="0"),
     Column("failed", Integer, nullable=False, server_default="0"),
+    Column("repeated", Integer, nullable=False, server_default="0"),
     CheckConstraint("finished_at IS NULL OR finished_at >= started_at", name="run_order"),
 )
 
@@ -31,4 +32,26 @@ set_aside = Table(
     Column("kit", Text, primary_key=True),
     Column("until", Moment, nullable=False),
     Column("reason", Text, nullable=False),
+)
+
+# A notice that the service is to send, from the transaction of the event that says so (``event`` is its
+# digest). What is sent, and to which address, stands nowhere here.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("event", LargeBinary, primary_key=True),
+    Column("kit", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at", Moment, nullable=False),
+    Column("claimed_until", Moment),
+    Column("done_at", Moment),
+    Column("outcome", Text),  # sent, failed, bounced, not_wanted; overtaken: the term no longer ends
+    CheckConstraint("length(event) = 32", name="outbox_event"),
+    CheckConstraint("channel IN ('email', 'sms')", name="outbox_channel"),
+    CheckConstraint("attempts >= 0", name="outbox_attempts"),
+    CheckConstraint("(done_at IS NULL) = (outcome IS NULL)", name="outbox_done"),
+    Index("outbox_kit", "kit"),
+    Index("outbox_next", "next_at", postgresql_where=text("done_at IS NULL")),
 )

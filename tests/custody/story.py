@@ -1,5 +1,6 @@
 """The people and places of the stories: visibly invented, and the same in every test."""
 
+import base64
 import hashlib
 import json
 import secrets
@@ -242,7 +243,7 @@ def kit_order(at: datetime, age_class: str = "adult", packages: int = 3) -> Regi
             form_digest=hashlib.sha256(b"form").hexdigest(),
             language="nl",
             channel="email",
-            channel_address="x@y",
+            channel_address="somebody@post.example",
         ),
         hospital_reference="REF-INVENTED-1",
     )
@@ -327,9 +328,38 @@ async def begin(service: AsyncEngine, clerk: AsyncEngine) -> Story:
         Command(actor=CLOCK, key=key, digest=hashlib.sha256(key.encode()).digest()),
         lambda seen: Decided(facts=tuple(_registrations())),
     )
+    await _adopt(Ledger(service, masters))
     async with service.connect() as connection:
         known = await reading.directory(connection)
     return Story(ledger=Ledger(service, masters), clerk=clerks, directory=known)
+
+
+async def _adopt(ledger: Ledger) -> None:
+    """The policy that `Story.registered` names, with periods of a day; of a centre that nobody else has."""
+    day = {"period": "P1D", "source": "Invented for the stories.", "confirmed": False}
+    told = {
+        **{"id": "be", "version": 1, "country": "BE", "centre": "zsg-nergens"},
+        **{"adopted_on": "2020-01-01", "valid_from": "2020-01-01", "time_zone": "Europe/Brussels"},
+        "kept": {"adult": day, "minor": day, "unknown": day},
+        **{"notice": day, "cooling_off": day, "extension": {"counted_from": "end", **day}},
+        **{"contest": day, "unlinked": day},
+    }
+    document = json.dumps({"format": 1, "policies": [told]}).encode()
+    digest = hashlib.sha256(document)
+    adopted = Fact(
+        type="policy.adopted",
+        subject="policy:be",
+        who=COORDINATOR.who(),
+        fields={
+            "policy": {"id": "be", "version": 1},
+            "digest": digest.hexdigest(),
+            "with": [NURSE_2.signs("second")],
+        },
+    )
+    extra = {"policy": base64.b64encode(document).decode()}
+    key = "adopt-for-the-stories"
+    command = Command(actor=COORDINATOR, key=key, digest=digest.digest(), others=("policy:be",))
+    await ledger.carry_out(command, lambda seen: Decided(facts=(adopted,), extra=extra))
 
 
 def engine(url: str) -> AsyncEngine:
