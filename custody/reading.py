@@ -4,10 +4,11 @@ Kits are read from the view ``custody.known_kit``: as much of each as this perso
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, and_, cast, exists, func, or_, select
+from sqlalchemy import RowMapping, and_, cast, exists, func, literal, or_, select, text
 from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -283,12 +284,58 @@ async def requests_of(connection: AsyncConnection, zone: str) -> list[RowMapping
 
 
 async def proposals(connection: AsyncConnection, at: datetime) -> list[RowMapping]:
-    """Commands of this organisation that wait for a second person."""
+    """Commands of this organisation that wait for a second person, whoever may sign them, and the asker's own.
+    Where one person is asked, `observations` tells that person."""
     p = t.proposal.c
     rows = await connection.execute(
-        select(t.proposal).where(p.signed_at.is_(None), p.until > at).order_by(p.proposed_at)
+        select(t.proposal)
+        .where(
+            p.signed_at.is_(None),
+            p.until > at,
+            or_(p.signer.is_(None), p.person == func.custody.mine("person")),
+        )
+        .order_by(p.proposed_at)
     )
     return list(rows.mappings())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A disposal that the asker is asked to observe: who carries it out; packages as kit and number."""
+
+    id: str
+    person: str
+    function: str
+    organisation: str
+    proposed_at: datetime
+    until: datetime
+    signed: bool
+    packages: tuple[tuple[str, int], ...]
+
+
+_OBSERVATIONS: Final = text("SELECT * FROM custody.observations()")
+
+
+async def observations(connection: AsyncConnection) -> list[Observation]:
+    """What this person is asked to observe, or signed a moment ago, and no more than an observer sees."""
+    return [
+        Observation(
+            id=row.id,
+            person=row.person,
+            function=row.function,
+            organisation=row.organisation,
+            proposed_at=row.proposed_at,
+            until=row.until,
+            signed=row.signed,
+            packages=tuple((each["kit"], each["package"]) for each in row.packages or ()),
+        )
+        for row in await connection.execute(_OBSERVATIONS)
+    ]
+
+
+async def observation(connection: AsyncConnection, id_: str) -> Observation | None:
+    """The one of this name that this person is asked to observe."""
+    return next((each for each in await observations(connection) if each.id == id_), None)
 
 
 async def proposal(connection: AsyncConnection, id_: str) -> RowMapping | None:
@@ -329,3 +376,17 @@ async def lying_in(connection: AsyncConnection, place: str) -> frozenset[tuple[s
         select(p.kit, p.package).where(p.place == place, p.state == Custody.STORED)
     )
     return frozenset((row.kit, row.package) for row in rows)
+
+
+async def requests_to(connection: AsyncConnection, centre: str, since: date) -> list[RowMapping]:
+    """Requests of the police to this centre that came since that day, or wait still; with how each was
+    answered, and the bytes of the event that says by whom."""
+    q, a, e = t.request.c, t.answer.c, t.event.c
+    rows = await connection.execute(
+        select(q.id, q.zone, q.naming, q.received_at, a.how, a.answered_at, e.bytes)
+        .outerjoin(t.answer, a.request == q.id)
+        .outerjoin(t.event, and_(e.subject == literal("request:") + q.id, e.type == "request.answered"))
+        .where(q.centre == centre, or_(a.request.is_(None), q.received_at >= since))
+        .order_by(q.received_at)
+    )
+    return list(rows.mappings())

@@ -93,14 +93,36 @@ def _answer(x: Doing, o: c.AnswerRequest, s: Seen) -> Decided:
     return prosecution.answer(o, s.kit(o.kit) if o.kit else None, x.actor, x.second)
 
 
+STAND_IN: Final = "second-signature"
+"""Stands for the second person while a command is rehearsed; never written."""
+
+
+def _observer(x: Doing, o: c.CarryOutDisposal) -> Actor | None:
+    """Who observes: who signs now, and in a rehearsal the one who is to be asked. Raises Refused."""
+    if o.observer is None:
+        raise Refused("Name the person who observes: another who is not involved.", field="observer")
+    if x.second is None or x.second.person != STAND_IN:
+        return x.second
+    for each in x.directory.appointments:
+        if each.person == o.observer and each.function in disposal.OBSERVERS:
+            return each.actor()
+    raise Refused(
+        "The observer is an employee of the hospital or of a centre, and this is nobody of them.",
+        field="observer",
+    )
+
+
 def _carry_out(x: Doing, o: c.CarryOutDisposal, s: Seen) -> Decided:
-    kit = s.kit(o.kit)
-    permit("disposal.carry_out", x.actor, kit)
-    approved = kit.disposal.approved_by if kit.disposal else None
-    if approved is None:
-        raise Refused("Nobody has approved the disposal of this kit.")
-    approver = x.person(approved, kit.centre, "coordinator")
-    return disposal.carry_out(s, o, x.actor, x.second, approver, unanswered_requests=x.unanswered)
+    approvers = []
+    for number in disposal.kits_of(o):
+        kit = s.kit(number)
+        permit("disposal.carry_out", x.actor, kit)
+        approved = kit.disposal.approved_by if kit.disposal else None
+        if approved is None:
+            raise Refused("Nobody has approved the disposal of this kit.")
+        approvers.append(x.person(approved, kit.centre, "coordinator"))
+    observer = _observer(x, o)
+    return disposal.carry_out(s, o, x.actor, observer, *approvers, unanswered_requests=x.unanswered)
 
 
 DOORS: Final[tuple[Door, ...]] = (
@@ -531,6 +553,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="disposals",
         action="disposal.carry_out",
         shape=c.CarryOutDisposal,
+        kits=disposal.kits_of,
         needs_requests=True,
         two_people=True,
         valid=timedelta(hours=2),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import text
@@ -32,16 +32,13 @@ from custody.protocol import Trail
 from custody.refusal import KeyUsed, NeedsSecond, NotSeen, Refused
 from custody.registering import reserve
 from custody.restriction import may_sign
-from desk.doors import BY_ACTION, Doing, Door
+from desk.doors import BY_ACTION, STAND_IN, Doing, Door
 from desk.issuer import LocalIssuer
 from desk.purpose import true_purpose
 from desk.settings import Settings
 from desk.token import Verifier
 from retention import keeping
 from retention.policy import Policy, load
-
-STAND_IN: Final = "second-signature"
-"""Stands for the second person while a command is rehearsed; never written."""
 
 _read = lru_cache(maxsize=256)(load)  # an adopted document never changes
 
@@ -209,13 +206,26 @@ class Service:
         place(_decided(door, order, rehearsal, seen, STAND_IN).facts, seen)
 
     async def sign(self, proposal: str, given: Given) -> Done:
-        """Sign what another person proposed: the decision is taken again, with both."""
-        permit("proposal.sign", given.actor)
+        """Sign what another person proposed: the decision is taken again, with both.
+
+        Where one person is asked to sign, nobody else does. Who is asked to observe a disposal may read
+        nothing of it: what was proposed is then looked at with the eyes of who proposed it.
+        """
         async with seen_by(self.engine, given.actor) as connection:
+            asked = await reading.observation(connection, proposal)
+        if asked is None:
+            permit("proposal.sign", given.actor)
+            eyes = given.actor
+        else:
+            permit("disposal.observe", given.actor)
+            eyes = await self._actor_of(asked.person, asked.organisation, asked.function)
+        async with seen_by(self.engine, eyes) as connection:
             waiting = await reading.proposal(connection, proposal)
             now = await reading.now(connection)
         if waiting is None or (waiting.signed_at is None and waiting.until <= now):
             raise NotSeen
+        if waiting.signer not in (None, given.actor.person):
+            raise Refused("This signature is asked of another person.")
         door = BY_ACTION[waiting.action]
         order = TypeAdapter(door.shape).validate_json(json.dumps(waiting.command))
         proposer = await self._actor_of(waiting.person, waiting.organisation, waiting.function)
@@ -329,7 +339,8 @@ def _decided(door: Door, order: Any, doing: Doing, seen: Seen, stand_in: str | N
     """The decision of a door, by who acts as they stand to what was seen. Raises Refused, NeedsSecond."""
     if doing.second is not None and doing.second.person != stand_in:
         for kit in seen.kits.values():
-            may_sign(kit, doing.second)
+            if door.action != "disposal.carry_out":  # an observer reads nothing, of any kit
+                may_sign(kit, doing.second)
     return door.decide(replace(doing, actor=seen.eyes(doing.actor)), order, seen)
 
 

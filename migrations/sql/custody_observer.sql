@@ -44,18 +44,19 @@ END $$;
 -- of the command, and nothing of the kits. Row-level security shows the proposal itself to its centre alone.
 CREATE FUNCTION custody.observations() RETURNS TABLE (
     id text, person text, function text, organisation text, proposed_at timestamptz, until timestamptz,
-    packages jsonb)
+    signed boolean, packages jsonb)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT p.id, p.person, p.function, p.organisation, p.proposed_at, p.until,
+           p.signed_at IS NOT NULL,
            (SELECT jsonb_agg(jsonb_build_object('kit', e.value ->> 'kit', 'package', e.value -> 'package')
                              ORDER BY e.place)
             FROM jsonb_array_elements(p.command -> 'packages') WITH ORDINALITY e (value, place))
     FROM custody.proposal p
     WHERE p.signer = custody.mine('person') AND p.action = 'disposal.carry_out'
       AND custody.mine('function') IN ('nurse', 'custodian', 'coordinator', 'observer')
-      AND p.signed_at IS NULL AND p.until > custody.clock()
+      AND p.until > custody.clock()
     ORDER BY p.proposed_at
 $$;
 
