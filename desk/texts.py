@@ -480,3 +480,76 @@ CONDITIONS_MET: Final = (
     _("Every package is with the centre."),
     _("No package is open."),
 )
+
+# What is overdue, what is done about it, and after how long: the words of ``retention.alarms.RULES``.
+ALARMS: Final[Mapping[str, str]] = {
+    "log_not_signed": _("Nothing is signed in the log"),
+    "handover_late": _("A hand-over that nobody has accepted"),
+    "not_stored": _("A package in somebody's hands that lies in no place"),
+    "seal_not_checked": _("A seal that only the person who closed it has seen"),
+    "notice_came_back": _("A notice of the end of the term that did not arrive"),
+    "notice_not_settled": _("A notice of the end of the term that nobody has settled"),
+    "channel_old": _("A safe channel that was not confirmed lately, with a notice coming"),
+    "wish_not_heard": _("A victim's wish for destruction that nobody has spoken about"),
+    "expired_not_reviewed": _("A term that is over, and nobody has looked at the kit"),
+    "proposed_not_decided": _("A disposal that is proposed and not decided"),
+    "approved_not_carried_out": _("A disposal that is approved and not carried out"),
+    "hold_not_reviewed": _("A hold that nobody has looked at again"),
+    "report_not_linked": _("A report that was declared and is not linked"),
+    "link_not_picked_up": _("A linked kit that the police have not picked up"),
+    "request_unanswered": _("A request of the police that nobody has answered"),
+    "stock_take_due": _("A place that nobody has counted"),
+    "kit_set_aside": _("A kit that the scheduled check could not move"),
+    "glass_not_reviewed": _("The glass before a restricted kit, broken and not reviewed"),
+    "duty_not_reviewed": _("The duty credential, opened and not reviewed"),
+}
+ALARM_STEPS: Final[Mapping[str, str]] = {
+    "log_not_signed": _("Tell whoever runs this service; go on working, everything is recorded."),
+    "handover_late": _("The receiver accepts or refuses it; the giver asks, or takes the offer back."),
+    "not_stored": _("Put it into its place, or hand it over."),
+    "seal_not_checked": _("Another person looks at the seal."),
+    "notice_came_back": _("Tell the victim another way that was agreed, and record what came of it."),
+    "notice_not_settled": _("Tell the victim as agreed, and record what came of it."),
+    "channel_old": _("Confirm with the victim, when there is an occasion, that the channel is still safe."),
+    "wish_not_heard": _(
+        "Speak with the victim; two of you confirm the wish, or record that it was taken back."
+    ),
+    "expired_not_reviewed": _(
+        "Look at the conditions, then propose the disposal or keep the kit for a reason."
+    ),
+    "proposed_not_decided": _("Approve the disposal, or take it back."),
+    "approved_not_carried_out": _("Carry it out before an observer, or take it back."),
+    "hold_not_reviewed": _(
+        "Look whether the hold is still needed, then name the next day of review or lift it."
+    ),
+    "report_not_linked": _("Ask the victim and the police how the report stands."),
+    "link_not_picked_up": _("Arrange the hand-over with the police."),
+    "request_unanswered": _(
+        "Look whether a kit matches, and answer; until then nothing of the centre can be disposed of."
+    ),
+    "stock_take_due": _("Scan everything that lies in it."),
+    "kit_set_aside": _("Look at what the check says, and tell whoever runs this service."),
+    "glass_not_reviewed": _("Ask why, then mark the reading as reviewed."),
+    "duty_not_reviewed": _("Look into why it was opened, and end it."),
+}
+ALARM_TIMES: Final[Mapping[str, str]] = {
+    "log_not_signed": _("at once"),
+    "handover_late": _("its due time"),
+    "not_stored": _("as long as the policy gives from sealing to storing"),
+    "seal_not_checked": _("24 hours"),
+    "notice_came_back": _("at once"),
+    "notice_not_settled": _("as long as the policy gives for a notice"),
+    "channel_old": _("the age that the policy allows, once the notice is near"),
+    "wish_not_heard": _("7 days"),
+    "expired_not_reviewed": _("as long as the policy gives for it"),
+    "proposed_not_decided": _("as long as the policy gives for looking at a term that is over"),
+    "approved_not_carried_out": _("as long as the policy gives for it"),
+    "hold_not_reviewed": _("its day of review, or as long as the policy gives"),
+    "report_not_linked": _("as long as the policy gives for it"),
+    "link_not_picked_up": _("as long as the policy gives for it"),
+    "request_unanswered": _("7 days"),
+    "stock_take_due": _("as long as the policy gives from one stock-take to the next"),
+    "kit_set_aside": _("at once"),
+    "glass_not_reviewed": _("one day"),
+    "duty_not_reviewed": _("one day"),
+}
