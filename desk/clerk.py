@@ -6,6 +6,7 @@
     public    in each slot both logs are padded, signed and published (`audit.publish`); then, apart from all
               this, witnesses are asked and a time stamp is fetched (`desk.anchoring`)
     check     the scheduled check of the terms (`retention.check`), every five minutes and at the start
+    notices   what waits in the outbox is sent (`desk.notifier`), every half minute, apart from the check
     heart     every ten seconds a line beside the keys (`desk.alarm`)
 
 One log is integrated, signed or published by one task at a time: each log has a lock.
@@ -48,6 +49,7 @@ from desk.anchoring import Anchoring, unseen
 from desk.database import libpq
 from desk.keys import LOGS, epoch_of, publish_keys, signing_keys
 from desk.masters import FileMasters
+from desk.notifier import Notifier, missing
 from desk.session import forget_ended
 from desk.settings import CannotStart, Settings
 from desk.succession import open_log
@@ -214,6 +216,14 @@ class Calendar:
         except Exception as error:  # the next slot does the work; evidence does not wait for the calendar
             _say(f"the scheduled check did not come through ({type(error).__name__}); the next one will.")
 
+    async def send_notices(self) -> None:
+        """Send what waits in the outbox; what was not sent waits for the next turn."""
+        try:
+            ledger = Ledger(self.engine, FileMasters(self.settings.keys))
+            await Notifier(self.settings, self.engine, ledger).send_due()
+        except Exception as error:
+            _say(f"notices were not sent ({type(error).__name__}); the next turn will.")
+
     async def forget(self) -> None:
         """Delete sessions, counted attempts and waiting commands that ended long ago."""
         try:
@@ -231,6 +241,8 @@ class Calendar:
         seconds = 5 if self.settings.demo else 300
         now = datetime.now(UTC)
         scheduler.add_job(self.check_terms, "interval", seconds=seconds, next_run_time=now)
+        notices = 5 if self.settings.demo else 30
+        scheduler.add_job(self.send_notices, "interval", seconds=notices, next_run_time=now)
         scheduler.add_job(self.forget, "interval", hours=1, next_run_time=now)
         return scheduler
 
@@ -246,6 +258,8 @@ async def _run(settings: Settings) -> None:
         async with _leading(settings.clerk_database_url, stopping) as lead:
             if lead is not None:
                 await _refuse_another_role(lead)
+                for told in missing(settings):
+                    _say(told)
                 scheduler = Calendar(settings=settings, engine=engine).schedule()
                 scheduler.start()
                 try:

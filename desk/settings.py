@@ -8,11 +8,15 @@ ignored shows only on the day it was needed.
 import difflib
 import ipaddress
 import os
+import shlex
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+
+from desk.mail import CannotSend, MailServer, Sender, read_sender, read_server
 
 DEMO: Final = "fictional"
 """The one value of CUSTODY_DEMO that switches the demo on: it names what the kits are."""
@@ -65,6 +69,12 @@ class Settings:
     """Addresses and networks of the reverse proxies whose X-Forwarded-For and -Proto are believed."""
     backup_days: int = 90
     """The oldest backup of the database is destroyed after so many days at the latest."""
+    smtp: MailServer | None = field(default=None, repr=False)
+    """Where notices are handed in; None: every notice by e-mail is work for a person."""
+    notice_from: Sender | None = None
+    """Who a notice says it is from."""
+    sms_command: tuple[str, ...] | None = None
+    """The operator's program that sends a text message; None: text messages are work for a person."""
 
 
 KNOWN: Final[Mapping[str, str]] = {
@@ -86,6 +96,9 @@ KNOWN: Final[Mapping[str, str]] = {
     "CUSTODY_BACKUP_DAYS": "after how many days the oldest backup is destroyed (default 90)",
     "CUSTODY_STAMP_URL": "authority of time stamps (RFC 3161)",
     "CUSTODY_STAMP_ROOTS": "PEM file of the authority's root certificates",
+    "CUSTODY_SMTP_URL": "mail server for notices: smtp://user:password@host:587 or smtps://…",
+    "CUSTODY_NOTICE_FROM": "neutral sender of notices, such as post@mail.example",
+    "CUSTODY_SMS_COMMAND": "program that sends a text message (JSON on its standard input)",
     "CUSTODY_PROXIES": "reverse proxies whose X-Forwarded-For is believed (default: none)",
 }
 """Every variable that is read. CUSTODY_TEST_… belongs to the tests and is left alone."""
@@ -108,6 +121,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     shown = f"[{host}]" if ":" in host else host
     base_url = _base_url(given.get("CUSTODY_BASE_URL", f"http://{shown}:{port}"))
     database_url, clerk_url, migrator_url = _databases(given)
+    notices = _notices(given)
     data = Path(given.get("CUSTODY_DATA", "var")).expanduser().absolute()
     return Settings(
         data=data,
@@ -129,6 +143,9 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         stamp_url=_stamp_url(given),
         stamp_roots=_file(given, "CUSTODY_STAMP_ROOTS"),
         proxies=_proxies(given.get("CUSTODY_PROXIES", "")),
+        smtp=notices.smtp,
+        notice_from=notices.notice_from,
+        sms_command=notices.sms_command,
     )
 
 
@@ -154,6 +171,9 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "CUSTODY_BACKUP_DAYS": settings.backup_days,
         "CUSTODY_STAMP_ROOTS": settings.stamp_roots,
         "CUSTODY_PROXIES": ",".join(settings.proxies) or None,
+        "CUSTODY_SMTP_URL": settings.smtp and settings.smtp.url,
+        "CUSTODY_NOTICE_FROM": settings.notice_from and settings.notice_from.written,
+        "CUSTODY_SMS_COMMAND": settings.sms_command and shlex.join(settings.sms_command),
     }
     return {name: str(value) for name, value in given.items() if value is not None}
 
@@ -179,6 +199,41 @@ def _file(given: Mapping[str, str], name: str) -> Path | None:
     if not path.is_file():
         raise CannotStart(f"{name} names {path}, but there is no such file.")
     return path
+
+
+@dataclass(frozen=True, slots=True)
+class _Notices:
+    smtp: MailServer | None
+    notice_from: Sender | None
+    sms_command: tuple[str, ...] | None
+
+
+def _notices(given: Mapping[str, str]) -> _Notices:
+    """How notices are sent. A refusal never repeats a value: it may hold a password."""
+    url, sender, program = (
+        given.get(f"CUSTODY_{name}") for name in ("SMTP_URL", "NOTICE_FROM", "SMS_COMMAND")
+    )
+    if (url is None) != (sender is None):
+        raise CannotStart("CUSTODY_SMTP_URL and CUSTODY_NOTICE_FROM are set together, or neither is.")
+    try:
+        return _Notices(
+            smtp=None if url is None else read_server(url),
+            notice_from=None if sender is None else read_sender(sender),
+            sms_command=None if program is None else _program("CUSTODY_SMS_COMMAND", program),
+        )
+    except CannotSend as wrong:
+        raise CannotStart(str(wrong)) from None
+
+
+def _program(name: str, value: str) -> tuple[str, ...]:
+    """A program and its arguments, as a shell would split them."""
+    try:
+        command = tuple(shlex.split(value))
+    except ValueError:
+        command = ()
+    if not command or shutil.which(command[0]) is None:
+        raise CannotStart(f"{name} does not name a program that can be run.")
+    return command
 
 
 def _stamp_url(given: Mapping[str, str]) -> str | None:

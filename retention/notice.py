@@ -29,12 +29,11 @@ from custody.permission import permit
 from custody.prosecution import choice
 from custody.protocol import Legal, Retention
 from custody.refusal import Refused
-from retention import term as calendar
 from retention.commands import ChangeChannel, ProveChannel, SendNotice
 from retention.period import end_of
 from retention.policy import Policy
 from retention.reckoning import policy_of, term_of
-from retention.term import local_date, notice_due, over_after
+from retention.term import expiry, local_date, next_point, notice_due, over_after
 
 NOBODY_TO_TELL: Final = frozenset({"death", "incapacity"})
 """Grounds of a hold while which no notice is given and no card opens anything."""
@@ -92,7 +91,7 @@ def proved_lately(kit: Kit, policy: Policy, at: datetime) -> bool:
 def why_not_sent(kit: Kit, policy: Policy, at: datetime) -> str | None:
     """Why the service does not send this notice by itself: ``no_contact``, ``by_hand`` (a call or a letter),
     ``never_proved`` or ``proved_long_ago``; None where it does."""
-    if kit.channel == "none":
+    if kit.channel == "none" or not policy.contact.answer:
         return "no_contact"
     if kit.channel not in BY_SERVICE:
         return "by_hand"
@@ -107,7 +106,7 @@ def why_not_sent(kit: Kit, policy: Policy, at: datetime) -> str | None:
 def fall_due(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
     """The day of notice has come: the victim is to be told. Raises NotNow.
 
-    Where the victim wants no contact, that is honoured and recorded with it.
+    Where the victim wants no contact, or the policy has nobody contacted, that is honoured and recorded.
     """
     if kit.retention is not Retention.RUNNING or kit.legal is not Legal.UNREPORTED:
         raise NotNow("The term does not run.")
@@ -131,7 +130,7 @@ def repeat(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
 
 def _due(kit: Kit, type_: str, policy: Policy, at: datetime) -> Decided:
     fields: dict[str, Any] = {}
-    later = calendar.next_point(term_of(kit), policy, local_date(policy, at))
+    later = next_point(term_of(kit), policy, local_date(policy, at))
     if later is not None:
         fields["remind_on"] = later.isoformat()
     why = why_not_sent(kit, policy, at)
@@ -139,8 +138,9 @@ def _due(kit: Kit, type_: str, policy: Policy, at: datetime) -> Decided:
         fields["channel"] = kit.channel
     facts = [choice(kit, type_, CLOCK, **fields)]
     if why == "no_contact" and (type_ == "notice.due" or not settled(kit)):
-        until = write_moment(calendar.expiry(term_of(kit), policy, at))
-        facts.append(choice(kit, "notice.attempted", CLOCK, how="not_wanted", channel="none", until=until))
+        until = write_moment(expiry(term_of(kit), policy, at))
+        over = kit.channel or "none"
+        facts.append(choice(kit, "notice.attempted", CLOCK, how="not_wanted", channel=over, until=until))
     return Decided(facts=tuple(facts))
 
 
@@ -182,7 +182,7 @@ def answered(
     if over := channel or kit.channel:
         fields["channel"] = over
     if how in ("sent", "not_wanted") and not settled(kit):
-        fields["until"] = write_moment(calendar.expiry(term_of(kit), policy_of(kit, policies), at))
+        fields["until"] = write_moment(expiry(term_of(kit), policy_of(kit, policies), at))
     return Decided(facts=(choice(kit, "notice.attempted", CLOCK, **fields),))
 
 
@@ -202,13 +202,13 @@ def attempt(
     if kit.channel is not None:
         fields["channel"] = kit.channel
     if settles and not settled(kit):
-        fields["until"] = write_moment(calendar.expiry(term_of(kit), policy, at))
+        fields["until"] = write_moment(expiry(term_of(kit), policy, at))
     return Decided(facts=(choice(kit, "notice.attempted", actor, **fields),))
 
 
 def _settles(kit: Kit, how: str, policy: Policy, at: datetime) -> bool:
     """Whether this attempt settles the notice. Raises Refused where it cannot have been so."""
-    agreed = kit.channel not in (None, "none")
+    agreed = kit.channel not in (None, "none") and policy.contact.answer
     match how:
         case "reached":
             return True
