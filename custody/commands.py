@@ -80,6 +80,7 @@ class Agreement:
     form_digest: str
     language: Literal["nl", "fr", "de", "en"]
     decided_by: Literal["victim", "representative"] = "victim"
+    representative_suspected: Literal["yes", "no"] | None = None  # or lives with a suspect; never recorded
     channel: Literal["none", "email", "sms", "phone", "post"] = "none"
     channel_address: str | None = None  # private part
     channel_hours: str | None = None  # private part: when a call suits the victim
@@ -440,7 +441,7 @@ class AskDestruction:
 
 @command
 class ConfirmDestruction:
-    """Both who sign have asked, apart from each other: is it this person, and is it this person's own wish?"""
+    """Both who sign asked, apart from each other: is it this person, and is it the person's own wish?"""
 
     kit: str
     identity: Literal["confirmed", "not_confirmed"]

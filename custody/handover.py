@@ -5,7 +5,7 @@ raises an alarm. A courier signs on the way; a receiver without an account signs
 or on paper, which is shown as *acceptance recorded by the giver*.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -202,8 +202,8 @@ def cancel(seen: Seen, order: Cancel, giver: Actor) -> Decided:
     return Decided(facts=tuple(facts))
 
 
-def cancel_offers(kit: Kit, actor: Actor) -> list[Fact]:
-    """Take back every open offer of a kit: a report is withdrawn, or a link was an error."""
+def cancel_offers(kit: Kit, actor: Actor, offers: Iterable[Handover] | None = None) -> list[Fact]:
+    """Take back open offers of a kit, all of them or these: a report is withdrawn, or a link was an error."""
     return [
         fact(
             kit,
@@ -213,7 +213,7 @@ def cancel_offers(kit: Kit, actor: Actor) -> list[Fact]:
             handover=open_.id,
             reason="the report or the link ended",
         )
-        for open_ in kit.handovers.values()
+        for open_ in (kit.handovers.values() if offers is None else offers)
     ]
 
 

@@ -23,8 +23,8 @@ from custody.decision import Decided
 from custody.directory import Directory
 from custody.event import Fact
 from custody.handling import fact, needs_second
-from custody.handover import cancel_offers
-from custody.kit import Kit, Policy, Term
+from custody.handover import JUSTICE, cancel_offers
+from custody.kit import Handover, Kit, Policy, Term
 from custody.people import Actor, OrganisationKind
 from custody.permission import Relation, permit, relations
 from custody.protocol import Legal
@@ -54,23 +54,44 @@ def _signed(second: Actor | None) -> dict[str, Any]:
 def declare(kit: Kit, order: DeclareReport, actor: Actor) -> Decided:
     """The victim decides to report. From now on no term runs and nothing can be destroyed."""
     permit("report.declare", actor, kit)
-    declared = choice(kit, "report.declared", actor, how=order.how, **entered(order.paper, actor))
+    fields = {"how": order.how, "decided_by": order.asked_by, **entered(order.paper, actor)}
+    declared = choice(kit, "report.declared", actor, **fields)
     return Decided(facts=(declared,))
 
 
 def withdraw(
-    kit: Kit, order: WithdrawReport, actor: Actor, second: Actor | None, term: Term, policy: Policy
+    kit: Kit,
+    order: WithdrawReport,
+    actor: Actor,
+    second: Actor | None,
+    term: Term,
+    policy: Policy,
+    *,
+    directory: Directory,
 ) -> Decided:
-    """The victim withdraws before the link; two staff confirmed identity and free will."""
+    """The victim withdraws before the link; two staff confirmed identity and free will.
+
+    What is offered to justice stays here; a hand-over within the house, or to a laboratory, goes on.
+    """
     permit("report.withdraw", actor, kit)
     if kit.legal in (Legal.LINKED, Legal.RELEASED):
         raise Refused(
             "The kit is linked: record the wish, and the prosecutor's office decides about the link."
         )
     needs_second(actor, second)
-    fields = {"how": order.how, "term": term_fields(term), "policy": policy_fields(policy)}
+    fields: dict[str, Any] = {"how": order.how, "decided_by": order.asked_by}
+    fields |= {"term": term_fields(term), "policy": policy_fields(policy)}
     withdrawn = choice(kit, "report.withdrawn", actor, **fields, **_signed(second))
-    return Decided(facts=(*cancel_offers(kit, actor), withdrawn))
+    offers = cancel_offers(kit, actor, [h for h in kit.handovers.values() if _leaves(kit, h, directory)])
+    return Decided(facts=(*offers, withdrawn))
+
+
+def _leaves(kit: Kit, offer: Handover, directory: Directory) -> bool:
+    """Whether an offer goes to justice, or to somebody who is not known here."""
+    if offer.receiver.organisation == kit.centre:
+        return False
+    receiver = directory.organisations.get(offer.receiver.organisation or "")
+    return receiver is None or receiver.kind in JUSTICE
 
 
 def wish_withdrawal(kit: Kit, order: WishWithdrawal, actor: Actor) -> Decided:
@@ -79,16 +100,26 @@ def wish_withdrawal(kit: Kit, order: WishWithdrawal, actor: Actor) -> Decided:
     return Decided(facts=(choice(kit, "withdrawal.wished", actor, how=order.how),))
 
 
-def enter_order(kit: Kit, order: EnterOrder, actor: Actor, hold: str, at: datetime) -> Decided:
-    """A judge's order arrives: entered with its digest, and the kit is held at once."""
+def enter_order(
+    kit: Kit,
+    order: EnterOrder,
+    actor: Actor,
+    hold: str,
+    at: datetime,
+    *,
+    review_on: date | None = None,
+) -> Decided:
+    """A judge's order arrives: entered with its digest, and the kit is held at once, until ``review_on`` or
+    until somebody looked at it again."""
     permit("order.enter", actor, kit)
     if kit.order is not None:
         raise Refused("An order is entered for this kit already.")
     stated = _stated(order, at)
+    again = {"review_on": review_on.isoformat()} if review_on is not None else {}
     return Decided(
         facts=(
             fact(kit, "order.entered", actor, order=stated),
-            choice(kit, "hold.placed", actor, hold={"id": hold, "ground": "order"}),
+            choice(kit, "hold.placed", actor, hold={"id": hold, "ground": "order", **again}),
         )
     )
 

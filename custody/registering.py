@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from custody import number as numbers
+from custody.channel import told as channel_told
 from custody.commands import NewPackage, Paper, Register, ReserveNumbers, Supplement
 from custody.decision import Decided, Seen
 from custody.event import Fact, write_moment
@@ -235,7 +236,12 @@ def _first_choices(
             private=private,
         )
 
-    told = {"hospital_reference": order.hospital_reference, "channel_address": agreement.channel_address}
+    told = {"hospital_reference": order.hospital_reference} | channel_told(
+        agreement.channel,
+        agreement.channel_address,
+        agreement.channel_hours,
+        agreement.channel_question,
+    )
     return [
         choice(
             "agreement.recorded",

@@ -5,77 +5,21 @@ A command that takes two people waits as a proposal until the second one signs; 
 taken again, with both.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from custody import commands as c
-from custody import handling, handover, prosecution, registering, restriction
+from custody import handling, handover, prosecution, registering, restriction, searching, stock_take
 from custody.decision import Decided, Seen
-from custody.directory import Directory
-from custody.event import Event
 from custody.items import TYPES
 from custody.people import Actor
 from custody.permission import permit
 from custody.refusal import Refused
-from retention import disposal, keeping, notice
-from retention.policy import Policy
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doing:
-    """What a decision may need beside what was seen: who acts, who signs too, who and what there is.
-
-    ``chance`` is 128 fresh random bits in hexadecimal; ``trail`` and ``unanswered`` (how many requests of the
-    police wait at this centre) and ``asked`` (what the matched requests named) are filled where a door asks
-    for them.
-    """
-
-    actor: Actor
-    second: Actor | None
-    directory: Directory
-    policies: tuple[Policy, ...]
-    chance: str
-    trail: tuple[Event, ...] = ()
-    unanswered: int = 0
-    asked: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-
-    def person(self, id_: str | None, organisation: str | None, function: str) -> Actor:
-        """Somebody who signed earlier, as the directory knows them today. Raises Refused."""
-        for each in self.directory.appointments:
-            if (each.person, each.organisation, each.function) == (id_, organisation, function):
-                return each.actor()
-        raise Refused("The person who signed before no longer holds that function. Let another sign.")
-
-
-Decision = Callable[[Doing, Any, Seen], Decided]
-
-
-def _kit(order: Any) -> tuple[str, ...]:
-    return (order.kit,)
-
-
-def _packages(order: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(p.kit for p in order.packages))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
-    """One command. ``path`` is below ``/api``; ``kits`` says which kits are looked at."""
-
-    path: str
-    action: str
-    shape: type[Any]
-    decide: Decision
-    says: str
-    kits: Callable[[Any], tuple[str, ...]] = _kit
-    others: Callable[[Doing, Any], Sequence[str]] = field(default=lambda x, o: ())
-    needs_trail: bool = False
-    needs_requests: bool = False
-    needs_asked: bool = False
-    two_people: bool = False
-    valid: timedelta = timedelta(days=3)
+from desk.door import Doing as Doing
+from desk.door import Door as Door
+from desk.door import kits_of_packages
+from desk.term_doors import TERM_DOORS
+from retention import disposal, keeping
 
 
 def _link_error(x: Doing, o: c.LinkInError, s: Seen) -> Decided:
@@ -138,7 +82,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/seal",
         action="package.seal",
         shape=c.Seal,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Seal",
         decide=lambda x, o, s: handling.seal(s, o, x.actor),
     ),
@@ -146,7 +90,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/check-seal",
         action="seal.check",
         shape=c.CheckSeal,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Check seals",
         decide=lambda x, o, s: handling.check_seal(s, o, x.actor),
     ),
@@ -154,7 +98,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/open",
         action="package.open",
         shape=c.Open,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Open",
         decide=lambda x, o, s: handling.open_(s, o, x.actor),
     ),
@@ -162,7 +106,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/reseal",
         action="package.reseal",
         shape=c.Reseal,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Close with a new seal",
         decide=lambda x, o, s: handling.reseal(s, o, x.actor),
     ),
@@ -170,7 +114,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/store",
         action="package.store",
         shape=c.Store,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Put into a place",
         decide=lambda x, o, s: handling.store(s, o, x.actor, x.directory),
     ),
@@ -178,7 +122,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/take",
         action="package.take",
         shape=c.Take,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Take out of its place",
         decide=lambda x, o, s: handling.take(s, o, x.actor),
     ),
@@ -186,7 +130,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/take-over",
         action="package.take_over",
         shape=c.TakeOver,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Take over from somebody who left",
         decide=lambda x, o, s: handling.take_over(s, o, x.actor, x.directory),
     ),
@@ -208,7 +152,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/lose",
         action="package.lose",
         shape=c.Lose,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Cannot be found",
         decide=lambda x, o, s: handling.lose(s, o, x.actor),
     ),
@@ -216,15 +160,34 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/find",
         action="package.find",
         shape=c.Find,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Was found",
         decide=lambda x, o, s: handling.find(s, o, x.actor, x.directory),
+    ),
+    Door(
+        path="searches/ends",
+        action="search.end",
+        shape=c.EndSearch,
+        kits=kits_of_packages,
+        says="The search is ended",
+        two_people=True,
+        decide=lambda x, o, s: searching.end_search(s, o, x.actor, x.second),
+    ),
+    Door(
+        path="stock-takes",
+        action="stock_take.take",
+        shape=c.TakeStock,
+        kits=kits_of_packages,
+        others=lambda x, o: (f"place:{o.place}",),
+        needs_place=True,
+        says="Stock-take of a place",
+        decide=lambda x, o, s: stock_take.take(s, o, x.actor, x.directory, x.chance, x.lying),
     ),
     Door(
         path="packages/void",
         action="package.void",
         shape=c.Void,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Registered in error",
         two_people=True,
         decide=lambda x, o, s: handling.void(s, o, x.actor, x.second),
@@ -233,7 +196,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/return",
         action="package.return",
         shape=c.ReturnBelongings,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Return belongings",
         two_people=True,
         decide=lambda x, o, s: handling.return_belongings(s, o, x.actor, x.second),
@@ -242,7 +205,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="packages/deposit",
         action="package.deposit",
         shape=c.Deposit,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Deposit at the registry",
         decide=lambda x, o, s: handling.deposit(s, o, x.actor, x.directory),
     ),
@@ -281,7 +244,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="incidents",
         action="incident.open",
         shape=c.OpenIncident,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Incident at a place",
         others=lambda x, o: (f"place:{o.place}",),
         decide=lambda x, o, s: handling.incident(s, o, x.actor, x.directory, x.chance),
@@ -291,7 +254,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="hand-overs/offers",
         action="handover.offer",
         shape=c.Offer,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Hand over",
         decide=lambda x, o, s: handover.offer(s, o, x.actor, x.directory, x.chance),
     ),
@@ -299,7 +262,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="hand-overs/couriers",
         action="handover.carry",
         shape=c.Carry,
-        kits=_packages,
+        kits=kits_of_packages,
         says="A courier signs",
         decide=lambda x, o, s: handover.carry(s, o, x.actor),
     ),
@@ -307,7 +270,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="hand-overs/acceptances",
         action="handover.accept",
         shape=c.Accept,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Accept",
         decide=lambda x, o, s: handover.accept(s, o, x.actor),
     ),
@@ -315,7 +278,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="hand-overs/refusals",
         action="handover.refuse",
         shape=c.Refuse,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Refuse",
         decide=lambda x, o, s: handover.refuse(s, o, x.actor),
     ),
@@ -323,7 +286,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="hand-overs/cancellations",
         action="handover.cancel",
         shape=c.Cancel,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Take the offer back",
         decide=lambda x, o, s: handover.cancel(s, o, x.actor),
     ),
@@ -331,7 +294,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="hand-overs/recorded-acceptances",
         action="handover.record_acceptance",
         shape=c.RecordAcceptance,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Receiver without an account signs",
         decide=lambda x, o, s: handover.record_acceptance(s, o, x.actor),
     ),
@@ -339,7 +302,7 @@ DOORS: Final[tuple[Door, ...]] = (
         path="hand-overs/returns",
         action="handover.receive_back",
         shape=c.ReceiveBack,
-        kits=_packages,
+        kits=kits_of_packages,
         says="Receive back",
         decide=lambda x, o, s: handover.receive_back(s, o, x.actor, x.directory),
     ),
@@ -349,7 +312,7 @@ DOORS: Final[tuple[Door, ...]] = (
         action="report.declare",
         shape=c.DeclareReport,
         says="The victim reports",
-        decide=lambda x, o, s: prosecution.declare(s.kit(o.kit), o, x.actor),
+        decide=lambda x, o, s: keeping.declare(s.kit(o.kit), o, x.actor, x.policies),
     ),
     Door(
         path="reports/withdrawals",
@@ -357,7 +320,9 @@ DOORS: Final[tuple[Door, ...]] = (
         shape=c.WithdrawReport,
         two_people=True,
         says="The report is withdrawn",
-        decide=lambda x, o, s: keeping.withdraw(s.kit(o.kit), o, x.actor, x.second, x.policies, s.at),
+        decide=lambda x, o, s: keeping.withdraw(
+            s.kit(o.kit), o, x.actor, x.second, x.policies, s.at, x.directory
+        ),
     ),
     Door(
         path="reports/withdrawal-wishes",
@@ -371,7 +336,7 @@ DOORS: Final[tuple[Door, ...]] = (
         action="order.enter",
         shape=c.EnterOrder,
         says="Enter a judge's order",
-        decide=lambda x, o, s: prosecution.enter_order(s.kit(o.kit), o, x.actor, x.chance, s.at),
+        decide=lambda x, o, s: keeping.enter_order(s.kit(o.kit), o, x.actor, x.chance, x.policies, s.at),
     ),
     Door(
         path="orders/confirmations",
@@ -460,68 +425,8 @@ DOORS: Final[tuple[Door, ...]] = (
         says="Open the kit to its centre",
         decide=lambda x, o, s: restriction.open_to_centre(s.kit(o.kit), o, x.actor),
     ),
-    # the term
-    Door(
-        path="terms/extensions",
-        action="term.extend",
-        shape=c.ExtendTerm,
-        says="Keep longer",
-        decide=lambda x, o, s: keeping.extend(s.kit(o.kit), o, x.actor, x.policies, s.at),
-    ),
-    Door(
-        path="terms/corrections",
-        action="term.correct",
-        shape=c.CorrectAge,
-        two_people=True,
-        says="Correct the age class",
-        decide=lambda x, o, s: keeping.correct_age(s.kit(o.kit), o, x.actor, x.second, x.policies, s.at),
-    ),
-    Door(
-        path="holds",
-        action="hold.place",
-        shape=c.PlaceHold,
-        says="Hold",
-        decide=lambda x, o, s: keeping.place_hold(s.kit(o.kit), o, x.actor, x.chance),
-    ),
-    Door(
-        path="holds/lifts",
-        action="hold.lift",
-        shape=c.LiftHold,
-        two_people=True,
-        says="Lift a hold",
-        decide=lambda x, o, s: keeping.lift_hold(s.kit(o.kit), o, x.actor, x.second),
-    ),
-    Door(
-        path="notices/attempts",
-        action="notice.attempt",
-        shape=c.AttemptNotice,
-        says="Record a notice",
-        decide=lambda x, o, s: notice.attempt(s.kit(o.kit), o, x.actor, x.policies, s.at),
-    ),
-    Door(
-        path="destructions",
-        action="destruction.ask",
-        shape=c.AskDestruction,
-        says="The victim asks for destruction",
-        decide=lambda x, o, s: keeping.ask_destruction(s.kit(o.kit), o, x.actor),
-    ),
-    Door(
-        path="destructions/confirmations",
-        action="destruction.confirm",
-        shape=c.ConfirmDestruction,
-        two_people=True,
-        says="Confirm the wish for destruction",
-        decide=lambda x, o, s: keeping.confirm_destruction(
-            s.kit(o.kit), o, x.actor, x.second, x.policies, s.at
-        ),
-    ),
-    Door(
-        path="destructions/withdrawals",
-        action="destruction.take_back",
-        shape=c.TakeBackDestruction,
-        says="Take the wish for destruction back",
-        decide=lambda x, o, s: keeping.take_back_destruction(s.kit(o.kit), o, x.actor),
-    ),
+    *TERM_DOORS,
+    # disposal
     Door(
         path="disposals/proposals",
         action="disposal.propose",

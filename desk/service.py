@@ -118,7 +118,14 @@ class Service:
                 return waiting
             raise
 
-    async def _doing(self, door: Door, order: Any, actor: Actor, second: Actor | None) -> Doing:
+    async def _doing(
+        self,
+        door: Door,
+        order: Any,
+        actor: Actor,
+        second: Actor | None,
+        card: Mapping[str, str] | None = None,
+    ) -> Doing:
         kits = tuple(_number(k) for k in door.kits(order))
         return Doing(
             actor=actor,
@@ -129,6 +136,8 @@ class Service:
             trail=await self._trail_for(actor, kits) if door.needs_trail else (),
             unanswered=await self._unanswered(actor) if door.needs_requests else 0,
             asked=await self._asked(actor, kits) if door.needs_asked else {},
+            card=card,
+            lying=await self._lying(actor, order) if door.needs_place else frozenset(),
         )
 
     async def _decide(
@@ -150,6 +159,10 @@ class Service:
         async with seen_by(self.engine, actor) as connection:
             known = (await reading.kits(connection, kits)).values()
             return await reading.asked_about(connection, [m.request for kit in known for m in kit.matches])
+
+    async def _lying(self, actor: Actor, order: c.TakeStock) -> frozenset[tuple[str, int]]:
+        async with seen_by(self.engine, actor) as connection:
+            return await reading.lying_in(connection, order.place)
 
     async def _unanswered(self, actor: Actor) -> int:
         async with seen_by(self.engine, actor) as connection:
@@ -200,7 +213,7 @@ class Service:
         """Decide with somebody in the second person's place, and write nothing: what would be refused after
         the second signature is refused before the first one is kept."""
         stand_in = replace(doing.actor, person=STAND_IN, name=STAND_IN)
-        rehearsal = replace(doing, second=stand_in)
+        rehearsal = replace(doing, second=stand_in, card={} if door.needs_card else None)
         kits = tuple(_number(k) for k in door.kits(order))
         seen = await self.ledger.look(doing.actor, kits, tuple(door.others(rehearsal, order)))
         place(_decided(door, order, rehearsal, seen, STAND_IN).facts, seen)
@@ -231,9 +244,14 @@ class Service:
         proposer = await self._actor_of(waiting.person, waiting.organisation, waiting.function)
         if proposer.person == given.actor.person:
             raise Refused("The second signature must be another person's.")
-        doing = await self._doing(door, order, proposer, given.actor)
+        code, secret, hashes = None, None, None
+        if door.needs_card:
+            code, secret, hashes = await asyncio.to_thread(_new_card)  # its hash is made to be slow
+        doing = await self._doing(door, order, proposer, given.actor, hashes)
         receipts = await self._decide(door, order, given, doing, proposal)
-        return Done(receipts=receipts, kit=waiting.kit)
+        if hashes is None or receipts[0].repeated:
+            return Done(receipts=receipts, kit=waiting.kit)
+        return Done(receipts=receipts, kit=waiting.kit, card_code=code, card_secret=secret)
 
     async def _actor_of(self, person: str, organisation: str, function: str) -> Actor:
         for each in (await self.directory()).appointments:

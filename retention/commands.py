@@ -4,9 +4,9 @@ Parsed and limited as the commands of ``custody.commands``; those about packages
 """
 
 from datetime import date
-from typing import Literal
+from typing import Final, Literal
 
-from custody.commands import EndSearch, TakeStock, command
+from custody.commands import STRICT, EndSearch, TakeStock, command
 
 __all__ = [
     "AdoptPolicy",
@@ -108,3 +108,7 @@ class AdoptPolicy:
     """A policy document, as it stands in a file."""
 
     document: str
+
+
+LARGEST_DOCUMENT: Final = 1_000_000
+AdoptPolicy.__pydantic_config__ = STRICT | {"str_max_length": LARGEST_DOCUMENT}  # type: ignore[attr-defined]

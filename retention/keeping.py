@@ -5,9 +5,10 @@ matters go in; facts of the choices trail come out, or Refused in plain words. H
 in ``retention.term``; which steps the axes allow, in ``custody.protocol``; who may ask, in
 ``custody.permission``. The rules that stand here:
 
-1. What protects is easy: an extension and a hold take one person, or the victim's card alone.
+1. What protects is easy: an extension takes one person, or the victim's card alone. So does a hold
+   (``retention.holds``). Who may ask for what is ``retention.deciding``'s to say.
 2. What endangers evidence takes two staff of the centre: an early destruction, a withdrawal, a corrected age
-   class, the end of a hold. A hold by order or by a magistrate ends only on a written order.
+   class.
 3. Early destruction cannot be confirmed before majority (so neither while the age is unknown) nor while a
    hold stands, and takes effect only when its cooling-off is over.
 4. The clock makes work for people and nothing else: a notice is due, a term is over, a cooling-off is over.
@@ -28,31 +29,35 @@ from custody.commands import (
     AskDestruction,
     ConfirmDestruction,
     CorrectAge,
+    DeclareReport,
     EndLink,
+    EnterOrder,
     ExtendTerm,
-    LiftHold,
     LinkInError,
-    PlaceHold,
     Register,
     TakeBackDestruction,
     WithdrawReport,
 )
 from custody.decision import Decided, Seen
+from custody.directory import Directory
 from custody.event import write_moment
-from custody.handling import needs_second
 from custody.kit import Kit
 from custody.kit import Policy as PolicyVersion
 from custody.kit import Term as KitTerm
-from custody.people import CLOCK, STAFF, Actor, Function
+from custody.people import CLOCK, Actor
 from custody.permission import permit
 from custody.prosecution import choice
-from custody.protocol import Legal, Retention
+from custody.protocol import Custody, Legal, Retention
 from custody.refusal import Refused
 from custody.registering import entered, term_fields
+from retention.adopting import longer_under
+from retention.commands import CloseEmpty, MoveTerm
+from retention.deciding import agreed_by, decided_by, early_destruction, of_age, two_of_centre
+from retention.holds import review_on
 from retention.notice import NotNow
 from retention.period import RetentionDataError
 from retention.policy import AgeClass, Policy, in_force
-from retention.reckoning import as_version, new_term, policy_of, reckon, term_of
+from retention.reckoning import as_kit_term, as_version, new_term, policy_of, reckon, term_of
 from retention.term import (
     after_withdrawal,
     agreed_term,
@@ -63,25 +68,8 @@ from retention.term import (
     local_date,
 )
 
-# Which grounds of a hold a person may give; the ground ``order`` comes with a judge's order alone.
-GROUNDS: Final[Mapping[Function, frozenset[str]]] = {
-    Function.VICTIM: frozenset({"safety"}),
-    Function.MAGISTRATE: frozenset({"magistrate"}),
-    Function.NURSE: frozenset({"centre", "suspected_pressure", "death", "incapacity", "safety"}),
-    Function.COORDINATOR: frozenset({"centre", "suspected_pressure", "death", "incapacity", "safety"}),
-}
-BY_WRITTEN_ORDER: Final = frozenset({"order", "magistrate"})
-
-
-# --- two people -------------------------------------------------------------------------------
-
-
-def _two_staff(kit: Kit, actor: Actor, second: Actor | None) -> dict[str, Any]:
-    """The second signature, as a field of the event. Raises NeedsSecond, Refused."""
-    needs_second(actor, second)
-    if second is None or second.function not in STAFF or second.organisation != kit.centre:
-        raise Refused("The second signature must be that of another person of the centre.")
-    return {"with": [second.signs("second")]}
+MOST_MOVED: Final = 50
+NOBODY_ELSE: Final = Directory()
 
 
 # --- registering ------------------------------------------------------------------------------
@@ -114,6 +102,7 @@ def register(
         raise Refused(
             "No term can be agreed: {why}.", field="examined_at", why=str(fault).rstrip(".")
         ) from fault
+    agreed_by(order, policy.who_decides)
     term = reckon(lambda: agreed_term(policy, AgeClass(order.age_class), order.examined_at), "examined_at")
     return registering.register(
         seen,
@@ -131,12 +120,73 @@ def register(
 
 
 def extend(kit: Kit, order: ExtendTerm, actor: Actor, policies: Iterable[Policy], at: datetime) -> Decided:
-    """The victim asks to keep the evidence longer. A request for early destruction falls with it."""
+    """The victim asks to keep the evidence longer. A request for early destruction falls with it.
+
+    How often, by how long, until when and up to which longest term is the policy's to say; a refusal names
+    what keeps the evidence instead.
+    """
     permit("term.extend", actor, kit)
     policy = policy_of(kit, policies)
-    term = reckon(lambda: extended(term_of(kit), policy, local_date(policy, at)))
-    fields = {"how": order.how, **new_term(term, policy), **entered(order.paper, actor)}
+    asked = decided_by(kit, "term.extend", order.asked_by, actor, policy.who_decides)
+    stands = term_of(kit)
+    past = kit.retention in (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
+    try:
+        term = as_kit_term(
+            extended(stands, policy, local_date(policy, at), times=kit.extensions, expired=past)
+        )
+    except RetentionDataError as fault:
+        raise Refused(
+            "The term cannot be extended: {why}. A hold keeps the evidence for now, and a report keeps it.",
+            why=str(fault).rstrip("."),
+        ) from fault
+    if term.end <= stands.end:
+        raise Refused(
+            "An extension asked for today keeps nothing longer: the evidence is kept until {end} already.",
+            end=stands.end.isoformat(),
+        )
+    fields = {"how": order.how, **asked, **new_term(term, policy), **entered(order.paper, actor)}
     return Decided(facts=(choice(kit, "term.extended", actor, **fields),))
+
+
+def move_term(seen: Seen, order: MoveTerm, actor: Actor, policies: Iterable[Policy]) -> Decided:
+    """Kits go to the newest version of their policy, each because that keeps it longer; never otherwise.
+
+    One person, since nothing is brought forward: the rules and the database refuse an earlier end.
+    """
+    if not 1 <= len(order.kits) <= MOST_MOVED or len(set(order.kits)) != len(order.kits):
+        raise Refused("Name 1 to {most} kits, each once.", field="kits", most=str(MOST_MOVED))
+    known = tuple(policies)
+    facts = []
+    for number in order.kits:
+        kit = seen.kit(number)
+        permit("term.move", actor, kit)
+        longer = longer_under(kit, known, seen.at)
+        if longer is None:
+            raise Refused(
+                "No newer version of its policy keeps the kit {kit} longer; it stays under its own.",
+                field="kits",
+                kit=number,
+            )
+        policy, term = longer
+        moved = new_term(as_kit_term(term), policy)
+        facts.append(choice(kit, "term.moved", actor, how=order.how, reason=order.reason, **moved))
+    return Decided(facts=tuple(facts))
+
+
+def declare(kit: Kit, order: DeclareReport, actor: Actor, policies: Iterable[Policy]) -> Decided:
+    """The victim decides to report, or who may for the victim. No term runs and nothing can be destroyed."""
+    permit("report.declare", actor, kit)
+    decided_by(kit, "report.declare", order.asked_by, actor, policy_of(kit, policies).who_decides)
+    return prosecution.declare(kit, order, actor)
+
+
+def enter_order(
+    kit: Kit, order: EnterOrder, actor: Actor, hold: str, policies: Iterable[Policy], at: datetime
+) -> Decided:
+    """A judge's order arrives: the kit is held at once, and the hold has a day of review as every other."""
+    permit("order.enter", actor, kit)
+    again = review_on(policy_of(kit, policies), None, at)
+    return prosecution.enter_order(kit, order, actor, hold, at, review_on=again)
 
 
 def _again(kit: Kit, policies: Iterable[Policy], at: datetime) -> tuple[KitTerm, PolicyVersion]:
@@ -152,10 +202,16 @@ def withdraw(
     second: Actor | None,
     policies: Iterable[Policy],
     at: datetime,
+    directory: Directory = NOBODY_ELSE,
 ) -> Decided:
-    """The victim withdraws a declared report before the link; the term runs again."""
+    """The victim withdraws a declared report before the link; the term runs again.
+
+    Only an offer to justice is cancelled, which ``directory`` tells; one within the house goes on.
+    """
     permit("report.withdraw", actor, kit)
-    return prosecution.withdraw(kit, order, actor, second, *_again(kit, policies, at))
+    known = tuple(policies)
+    decided_by(kit, "report.withdraw", order.asked_by, actor, policy_of(kit, known).who_decides)
+    return prosecution.withdraw(kit, order, actor, second, *_again(kit, known, at), directory=directory)
 
 
 def link_in_error(
@@ -188,60 +244,18 @@ def correct_age(
     was, now = AgeClass(kit.age_class), AgeClass(order.age_class)
     term = reckon(lambda: corrected(term_of(kit), policy, was=was, now=now, at=at))
     fields = {"age_class": order.age_class, "reason": order.reason, **new_term(term, policy)}
-    signed = _two_staff(kit, actor, second)
+    signed = two_of_centre(kit, actor, second)
     return Decided(facts=(choice(kit, "term.corrected", actor, **fields, **signed),))
 
 
-# --- holds --------------------------------------------------------------------------------------
-
-
-def place_hold(kit: Kit, order: PlaceHold, actor: Actor, hold: str) -> Decided:
-    """Hold the kit: nothing may be destroyed, and an approved disposal falls back to *expired*.
-
-    The victim freezes the own kit on the ground *safety*; what the victim writes as reason is not recorded,
-    since it could tell of the assault. A magistrate holds on the ground *magistrate*, the centre on its own.
-    ``hold`` is the new hold's name: 128 random bits in hexadecimal.
-    """
-    permit("hold.place", actor, kit)
-    if order.ground not in GROUNDS.get(actor.function, frozenset()):
-        raise Refused("Your function cannot place a hold on this ground.", field="ground")
-    if order.ground == "safety" and any(h.ground == "safety" for h in kit.holds.values()):
-        raise Refused("The kit is held already, for safety: nothing can be destroyed.", field="ground")
-    stated: dict[str, str] = {"id": hold, "ground": order.ground}
-    if order.review_on is not None:
-        stated["review_on"] = order.review_on.isoformat()
-    reason = {} if actor.function is Function.VICTIM else {"reason": order.reason}
-    placed = choice(kit, "hold.placed", actor, hold=stated, **reason, **entered(order.paper, actor))
-    return Decided(facts=(placed,))
-
-
-def lift_hold(kit: Kit, order: LiftHold, actor: Actor, second: Actor | None) -> Decided:
-    """Lift one hold: two people; for a hold by a judge or magistrate also the digest of the written order."""
-    permit("hold.lift", actor, kit)
-    if order.hold not in kit.holds:
-        raise Refused("There is no such hold on this kit.", field="hold")
-    ground = kit.holds[order.hold].ground
-    if ground in BY_WRITTEN_ORDER and order.order is None:
-        raise Refused(
-            "A hold by a judge or magistrate is lifted only by a written order: give its digest.",
-            field="order",
-        )
-    fields: dict[str, Any] = {"hold": {"id": order.hold, "ground": ground}, "reason": order.reason}
-    if order.order is not None:
-        fields["documents"] = [{"kind": "written_order", "digest": order.order}]
-    fields |= _two_staff(kit, actor, second)
-    return Decided(facts=(choice(kit, "hold.lifted", actor, **fields),))
-
-
-# --- early destruction --------------------------------------------------------------------
-
-
-def ask_destruction(kit: Kit, order: AskDestruction, actor: Actor) -> Decided:
+def ask_destruction(kit: Kit, order: AskDestruction, actor: Actor, policies: Iterable[Policy]) -> Decided:
     """The victim asks for destruction before the end of the term. Nothing happens until two staff confirm."""
     permit("destruction.ask", actor, kit)
     if kit.destruction is not None:
         raise Refused("The victim has asked for destruction already.")
-    return Decided(facts=(choice(kit, "destruction.requested", actor, how=order.how),))
+    rules = policy_of(kit, policies).who_decides
+    asked = decided_by(kit, "destruction.ask", order.asked_by, actor, rules)
+    return Decided(facts=(choice(kit, "destruction.requested", actor, how=order.how, **asked),))
 
 
 def confirm_destruction(
@@ -252,33 +266,74 @@ def confirm_destruction(
     policies: Iterable[Policy],
     at: datetime,
 ) -> Decided:
-    """Two staff confirmed identity and free will; the cooling-off begins, and can be taken back till its end.
+    """Two staff confirmed identity and free will, each apart; the cooling-off begins, and the wish can be
+    taken back till its end.
 
-    Not before majority, so not while the age is unknown either; not while a hold stands.
+    Not before majority, so not while the age is unknown either; not while a hold stands: suspected pressure
+    is one.
     """
     permit("destruction.confirm", actor, kit)
     if kit.destruction is None:
         raise Refused("The victim has not asked for destruction.")
     if kit.destruction.until is not None:
         raise Refused("This request is confirmed already; the cooling-off is running.")
-    if kit.age_class != AgeClass.ADULT:
-        raise Refused("Evidence of a minor, or where the age is not known, is not destroyed before the term.")
+    for name, answer in (("identity", order.identity), ("free_will", order.free_will)):
+        if answer != "confirmed":
+            raise Refused(
+                "A destruction is confirmed only once identity and free will are both certain. If somebody"
+                " may be under pressure, hold the kit on that ground; the request stays as it is.",
+                field=name,
+            )
+    early_destruction(kit)
     if kit.holds:
         raise Refused("The kit is held: an early destruction cannot be confirmed until the hold is lifted.")
-    until = cooling_off_until(policy_of(kit, policies), at)
-    signed = _two_staff(kit, actor, second)
-    confirmed = choice(kit, "destruction.confirmed", actor, until=write_moment(until), **signed)
+    policy = policy_of(kit, policies)
+    asked = decided_by(kit, "destruction.confirm", order.asked_by, actor, policy.who_decides)
+    until = cooling_off_until(policy, at)
+    signed = two_of_centre(kit, actor, second)
+    confirmed = choice(kit, "destruction.confirmed", actor, until=write_moment(until), **asked, **signed)
     return Decided(facts=(confirmed,))
 
 
-def take_back_destruction(kit: Kit, order: TakeBackDestruction, actor: Actor) -> Decided:
-    """The victim takes the request back; nobody needs to agree."""
+def take_back_destruction(
+    kit: Kit, order: TakeBackDestruction, actor: Actor, policies: Iterable[Policy]
+) -> Decided:
+    """The victim takes the request back, until the disposal; nobody needs to agree."""
     permit("destruction.take_back", actor, kit)
     if kit.destruction is None:
         raise Refused(
             "No request for destruction stands. To keep the evidence longer, ask to extend the term."
         )
-    return Decided(facts=(choice(kit, "destruction.taken_back", actor, how=order.how),))
+    rules = policy_of(kit, policies).who_decides
+    asked = decided_by(kit, "destruction.take_back", order.asked_by, actor, rules)
+    return Decided(facts=(choice(kit, "destruction.taken_back", actor, how=order.how, **asked),))
+
+
+# --- nothing is left --------------------------------------------------------------------------------
+
+
+def close_empty(
+    kit: Kit, order: CloseEmpty, actor: Actor, second: Actor | None, *, unanswered_requests: int
+) -> Decided:
+    """The term is over and nothing is left to destroy: what was there went back, ended, or is lost for good.
+
+    Two staff. What protects a kit from a disposal protects it from this too.
+    """
+    permit("disposal.close_empty", actor, kit)
+    if kit.open_packages and any(
+        p.state is not Custody.LOST or not p.search_ended for p in kit.open_packages
+    ):
+        raise Refused(
+            "Packages of this kit are still there, or still looked for. Dispose of what is there; for what"
+            " cannot be found, two people end the search first."
+        )
+    if kit.holds or (kit.order is not None):
+        raise Refused("The kit is held, or an order stands: it stays open until that is ended.")
+    if unanswered_requests:
+        raise Refused("A request of the police to this centre is not answered yet. Answer it first.")
+    signed = two_of_centre(kit, actor, second)
+    closed = choice(kit, "disposal.nothing_left", actor, reason=order.reason, **signed)
+    return Decided(facts=(closed,))
 
 
 # --- the clock ------------------------------------------------------------------------------------
@@ -291,7 +346,7 @@ def cool_off(kit: Kit, policies: Iterable[Policy], at: datetime) -> Decided:
     until = kit.destruction.until if kit.destruction else None
     if until is None or at < until:
         raise NotNow("No cooling-off is over.")
-    if kit.holds or kit.age_class != AgeClass.ADULT:
+    if kit.holds or not of_age(kit):
         raise NotNow("The kit is held, or the victim is not known to be of age.")
     policy = policy_of(kit, policies)
     term = reckon(lambda: brought_forward_to(term_of(kit), policy, until))

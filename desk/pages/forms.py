@@ -31,7 +31,7 @@ from desk.doors import Door
 from desk.pages.options import Chosen, Option, asked_in_words, listed
 from desk.pages.page import kit_written
 from desk.service import Given
-from retention.keeping import GROUNDS
+from retention.holds import GROUNDS
 
 DIGESTS: Final = frozenset({"digest", "letter", "order"})
 # The command may be without a reason; who sends the form is asked for one.
