@@ -1,9 +1,9 @@
 """`custody verify WHAT [--key KEY --policy FILE --roots FILE --disclosure FILE]`: numbered checks, in words.
 
-WHAT is a bundle (`custody.examination`) or the folder of an exported log (`audit.static`). Offline: no
-service, no database, no network, no settings. Exit codes: 0 the checkpoint is signed by the key that was
-given and no check that was made fails; 1 otherwise (also when no key was given), or it is no bundle; 2 a file
-or the key cannot be used at all.
+WHAT is a bundle (`custody.examination`), a certificate of disposal (`retention.certificate`) or the folder
+of an exported log (`audit.static`). Offline: no service, no database, no network, no settings. Exit codes:
+0 the checkpoint is signed by the key that was given and no check that was made fails; 1 otherwise (also when
+no key was given), or it is no bundle; 2 a file or the key cannot be used at all.
 
 A disclosure (`custody.disclosure`) is checked beside a bundle: each value that it tells for an event of that
 bundle must belong to it. Where one does not, or none is told, the exit code is 1 and no value is printed. Of
@@ -38,6 +38,10 @@ _ROOTS_UNUSED = (
     "When anything was recorded, beyond the order of the log: the time stamps are in bundles, so the roots"
     " that you gave (--roots) are not used for a folder."
 )
+_CERTIFICATE_UNUSED = (
+    "What witnesses and time stamps show: they are in bundles, so the policy and roots that you gave are not"
+    " used for a certificate."
+)
 _OTHER = {"custody": "choices", "choices": "custody"}
 _WHAT = {"custody": "Custody trail", "choices": "Choices trail, handed out on an order,"}
 
@@ -62,7 +66,14 @@ def verify(
             if told is not None:
                 raise Malformed("a disclosure is checked beside the bundle of its kit, not beside a log")
             return _folder(what, vkeys, wanted, stamps=trusted is not None)
-        return _bundle(what, content(what, MOST_TOTAL), vkeys, wanted, trusted, told)
+        data = content(what, MOST_TOTAL)
+        if data.startswith(b"%PDF-"):
+            if told is not None:
+                raise Malformed(
+                    "a disclosure is checked beside the bundle of its kit, not beside a certificate"
+                )
+            return _certificate(what, data, vkeys, more=wanted is not None or trusted is not None)
+        return _bundle(what, data, vkeys, wanted, trusted, told)
     except OSError as wrong:
         why = f"{wrong.filename}: {wrong.strerror}"
     except Malformed as wrong:
@@ -94,6 +105,25 @@ def _bundle(
     )
     disclosed = disclosure is None or _disclosed(read, disclosure, verdict)
     return 0 if verdict.holds and disclosed else 1
+
+
+def _certificate(what: Path, data: bytes, vkeys: str | None, *, more: bool) -> int:
+    from retention import certificate  # reads PDF files; a bundle needs nothing of it
+
+    try:
+        read = certificate.read(data)
+    except certificate.CertificateRefused as refused:
+        _say(f"{what} is not a certificate of disposal: {refused}.")
+        return 1
+    verdict = certificate.check(read, vkeys)
+    if more:
+        verdict = replace(verdict, not_proved=(*verdict.not_proved, _CERTIFICATE_UNUSED))
+    _say(
+        f"Certificate of disposal of {', '.join(each.kit for each in read.kits)}",
+        "",
+        *told_of(verdict, vkeys),
+    )
+    return 0 if verdict.holds else 1
 
 
 def _disclosed(read: Bundle, document: bytes, verdict: Verdict) -> bool:

@@ -195,16 +195,28 @@ def _png_symbol(pen: ImageDraw.ImageDraw, symbol: Symbol, scale: float) -> None:
 # ── PDF ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def pdf(pages: Sequence[Drawing], created: datetime, title: str) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A file that a PDF carries inside it: its name, media type, what it is, and its exact bytes."""
+
+    name: str
+    media_type: str
+    says: str
+    content: bytes
+
+
+def pdf(pages: Sequence[Drawing], created: datetime, title: str, attached: Sequence[Attached] = ()) -> bytes:
     """The drawings as pages of one PDF: vectors and one embedded typeface.
 
-    `created` (with a time zone) is the only date inside: same pages, same date, same bytes.
+    `created` (with a time zone) is the only date inside: same pages, same date, same bytes. With files
+    `attached` it is a PDF/A-3B (ISO 19005-3), which is made to be kept and may carry them; that has an
+    identifier of its own each time.
     """
     if created.tzinfo is None:
         raise ValueError("the date of a PDF needs a time zone")
     if not pages:
         raise ValueError("a PDF without a page")
-    document = FPDF(unit="mm")
+    document = FPDF(unit="mm", enforce_compliance="PDF/A-3B" if attached else None)
     document.set_creation_date(created)
     document.set_title(title)
     document.set_auto_page_break(False)
@@ -215,6 +227,18 @@ def pdf(pages: Sequence[Drawing], created: datetime, title: str) -> bytes:
         document.add_page(format=(page.width, page.height))
         for mark in page.marks:
             _pdf_mark(document, mark)
+    for file in attached:
+        document.embed_file(
+            bytes=file.content,
+            basename=file.name,
+            modification_date=created,
+            creation_date=created,
+            mime_type=file.media_type,
+            associated_file_relationship="Data",
+            desc=file.says,
+            compress=True,
+            checksum=False,
+        )
     return bytes(document.output())
 
 

@@ -21,6 +21,7 @@ DEFINERS = {
     "custody.heads",
     "custody.look",
     "custody.my_readings",
+    "custody.observations",
     "custody.open_glasses",
     "custody.propose",
     "custody.receipts",
@@ -31,6 +32,7 @@ DEFINERS = {
 FOR_THE_DESK = {
     *("custody.behind_glass", "custody.glass_open", "custody.my_readings", "custody.open_glasses"),
     *("custody.drop_proposal", "custody.find_card", "custody.propose", "custody.without_reader"),
+    "custody.observations",
 }
 EVERYBODYS = {"custody.clock", "custody.enter", "custody.human", "custody.mine"}
 MAY_RUN = {
