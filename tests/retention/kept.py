@@ -5,11 +5,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import retention
-from custody.commands import ApproveDisposal, CarryOutDisposal, PackageRef, ProposeDisposal
+from custody.commands import ApproveDisposal, AttemptNotice, CarryOutDisposal, PackageRef, ProposeDisposal
 from custody.decision import Decided, Seen
 from custody.event import Fact
 from custody.items import TYPES
@@ -19,7 +20,7 @@ from custody.people import Actor, Function
 from retention.check import EVERY, Figures, newest_slot, run_slot
 from retention.disposal import approve, carry_out, propose
 from retention.keeping import register
-from retention.notice import expire, expires_at, fall_due
+from retention.notice import attempt, expire, expires_at, fall_due
 from retention.policy import Policy, load
 from tests.custody.story import (
     COORDINATOR,
@@ -39,6 +40,8 @@ POLICY: Final = BELGIUM[0]
 NOON: Final = datetime(2026, 1, 15, 12, tzinfo=UTC)
 HASHES: Final = {"code_hash": hashlib.sha256(b"code").hexdigest(), "secret_hash": "none"}
 DAY: Final = timedelta(days=1)
+
+REACHED: Final = partial(AttemptNotice, how="reached")
 
 OBSERVER: Final = OTHER_NURSE  # of another centre, without a right to read the kit
 
@@ -71,11 +74,12 @@ def over_at(kit: Kit) -> datetime:
 
 
 def noticed(kit: Kit | None = None) -> tuple[Kit, datetime]:
-    """A kit whose notice fell due on its day, and that moment."""
+    """A kit whose notice fell due on its day, when a nurse reached the victim, and that moment."""
     kit = kit or kit_of()
     assert kit.term is not None
     at = datetime.combine(kit.term.notice_on, NOON.timetz())
-    return then(kit, fall_due(kit, BELGIUM, at), at), at
+    kit = then(kit, fall_due(kit, BELGIUM, at), at)
+    return then(kit, attempt(kit, REACHED(kit=kit.number), NURSE, BELGIUM, at), at), at
 
 
 def expired(kit: Kit | None = None) -> tuple[Kit, datetime]:
@@ -147,6 +151,15 @@ async def check(story: Story) -> Figures:
     return figures
 
 
+async def told(story: Story, number: str) -> None:
+    """Nora reached the victim, who knows now that the term is ending."""
+    await story.do(
+        NURSE,
+        [number],
+        lambda seen: attempt(seen.kit(number), REACHED(kit=number), NURSE, BELGIUM, seen.at),
+    )
+
+
 async def kept_until_expired(story: Story, advance: Callable[[timedelta], None]) -> str:
     """A kit whose term ran to its end, with the notice on its day."""
     number = await kept(story)
@@ -154,6 +167,7 @@ async def kept_until_expired(story: Story, advance: Callable[[timedelta], None])
     assert kit.term is not None
     advance((kit.term.notice_on - kit.term.start) + DAY)
     assert (await check(story)).notices_due == 1
+    await told(story, number)
     noticed_kit = await story.kit(number)
     over = expires_at(noticed_kit, POLICY)
     assert over is not None
