@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import retention.period
 import retention.term
-from retention.period import RetentionDataError
+from retention.period import Limit, RetentionDataError
 from retention.policy import AgeClass, CountedFrom, Policy
 from retention.term import (
     Term,
@@ -23,6 +23,8 @@ from retention.term import (
     contest_over_at,
     cooling_off_until,
     corrected,
+    due_by,
+    expiry,
     extended,
     is_over,
     local_date,
@@ -363,6 +365,8 @@ def test_an_instant_without_a_zone_is_refused_everywhere() -> None:
         lambda: contest_over_at(BELGIUM, naive),
         lambda: unlinked_work_at(BELGIUM, naive),
         lambda: notice_due(term, BELGIUM, naive),
+        lambda: expiry(term, BELGIUM, naive),
+        lambda: due_by(BELGIUM, naive, Limit(hours=1)),
         lambda: is_over(term, naive),
         lambda: local_date(BELGIUM, naive),
         lambda: replace(term, over_at=naive),
@@ -391,6 +395,8 @@ def test_an_examination_at_the_edge_of_the_calendar_is_refused() -> None:
     for at in (datetime.max.replace(tzinfo=UTC), datetime(9999, 12, 1, tzinfo=UTC)):
         with pytest.raises(RetentionDataError, match="outside the calendar"):
             agreed_term(BELGIUM, AgeClass.ADULT, at)
+    with pytest.raises(RetentionDataError, match="outside the calendar"):
+        due_by(BELGIUM, datetime.max.replace(tzinfo=UTC), Limit(hours=1))
     with pytest.raises(RetentionDataError, match="outside the calendar"):
         over_after(replace(BELGIUM, time_zone="Pacific/Apia"), date(9999, 12, 31))
 
