@@ -155,13 +155,42 @@ class Ledger:
             rows = await driver.execute("SELECT * FROM custody.heads(%s)", [list(others)])
             for subject, number, digest, recorded_at, _ in await rows.fetchall():
                 heads[subject] = Head(number=number, digest=digest, recorded_at=recorded_at)
-        row = await driver.execute("SELECT * FROM custody.look(%s, %s)", [Jsonb(actor.context()), list(kits)])
+        row = await driver.execute(_LOOK, [Jsonb(actor.context()), list(kits)])
         found = await row.fetchone()
         if found is None:
             raise Inconsistent("a look saw no clock")
         at, documents = found
         seen = {k: from_document(Kit, document) for k, document in documents.items()}
         return Seen(at=at, kits=seen, heads=heads, glass=await self._glass(driver, actor, seen))
+
+    async def look_at_documents(
+        self, actor: Actor, kits: Sequence[str]
+    ) -> tuple[datetime, Mapping[str, Any]]:
+        """The time, and the kits' documents as they are stored: for many kits that are read elsewhere."""
+        async with self._driver() as driver:
+            row = await driver.execute(_LOOK, [Jsonb(actor.context()), list(kits)])
+            found = await row.fetchone()
+        if found is None:
+            raise Inconsistent("a look saw no clock")
+        return found[0], found[1]
+
+    async def append_for_clock(
+        self, keys: Sequence[str], events: Sequence[bytes], changes: Mapping[str, Any]
+    ) -> frozenset[str]:
+        """Write the clock's steps on many kits in one transaction (`custody.batch`): the kits written.
+
+        ``keys`` are those of ``events``; ``changes`` say for each kit where its trails were seen and what is
+        other in its document. A kit that moved on is left out. Raises MovedOn, Refused, Inconsistent.
+        """
+        async with self._driver() as driver:
+            try:
+                rows = await driver.execute(
+                    "SELECT * FROM custody.append_for_clock(%s, %s, %s)",
+                    [list(keys), list(events), Jsonb(changes)],
+                )
+                return frozenset(str(row[0]) for row in await rows.fetchall())
+            except psycopg.Error as error:
+                raise _refusal(error) from error
 
     async def _glass(
         self, driver: psycopg.AsyncConnection[Any], actor: Actor, seen: Mapping[str, Kit]
@@ -326,6 +355,7 @@ def _opened(key: bytes, kit: str, data: bytes, sealed: bytes | None) -> tuple[Ev
     return event, part
 
 
+_LOOK: Final = "SELECT * FROM custody.look(%s, %s)"
 _WRAPPED: Final = text("SELECT wrapped FROM custody.data_key WHERE kit = :kit")
 _PARTS: Final = text(
     "SELECT e.bytes, p.sealed FROM custody.event e LEFT JOIN custody.private_part p ON p.event = e.digest"

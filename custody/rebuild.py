@@ -162,6 +162,7 @@ def kit_columns(kit: Kit, kinds: Mapping[str, str]) -> dict[str, Any]:
         "readers": list(kit.readers) or None,
         "expires_at": kit.expires_at,
         "remind_on": kit.remind_on,
+        "key_destroyed_at": kit.key_destroyed_at,
     }
 
 

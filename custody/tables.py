@@ -189,6 +189,7 @@ kit = Table(
     Column("readers", ARRAY(Text)),  # who alone may read a restricted kit
     Column("expires_at", Moment),  # the term may expire from then on; null: nobody was told of its end
     Column("remind_on", DATE),
+    Column("key_destroyed_at", Moment),
     CheckConstraint(_one_of("legal", Legal), name="kit_legal"),
     CheckConstraint(_one_of("retention", Retention), name="kit_retention"),
     CheckConstraint("length(number) = 12", name="kit_number"),
@@ -207,6 +208,11 @@ kit = Table(
     Index("kit_expires", "expires_at", postgresql_where=text("retention = 'notice_due'")),
     Index("kit_remind", "remind_on", postgresql_where=text("retention = 'notice_due'")),
     Index("kit_cooling", "cooling_until", postgresql_where=text("cooling_until IS NOT NULL")),
+    Index(
+        "kit_contest",
+        "disposed_at",
+        postgresql_where=text("retention = 'disposed' AND key_destroyed_at IS NULL"),
+    ),
     Index("kit_parties", "parties", postgresql_using="gin"),
 )
 

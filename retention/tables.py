@@ -22,6 +22,8 @@ run = Table(
     Column("keys_destroyed", Integer, nullable=False, server_default="0"),
     Column("failed", Integer, nullable=False, server_default="0"),
     Column("repeated", Integer, nullable=False, server_default="0"),
+    Column("alive_at", Moment),  # the last sign of life of whoever carries the slot out
+    Column("taken_over", Integer, nullable=False, server_default="0"),
     CheckConstraint("finished_at IS NULL OR finished_at >= started_at", name="run_order"),
 )
 
