@@ -468,17 +468,37 @@ EXPORT_PURPOSES: Final[Mapping[str, str]] = {
     "complaint": _("Because of a complaint"),
 }
 
-# Sentences of other packages that their own code cannot mark for extraction (``retention.disposal``).
+# Sentences of ``retention.eligibility`` that its own code cannot mark for extraction.
 CONDITIONS_MET: Final = (
-    _("No report has been declared."),
+    _("No report stands."),
     _("No order of a judge stands."),
     _("No hold stands."),
-    _("The term is over."),
-    _("The notice period is over, or the victim asked for the destruction."),
+    _("The term ended on {day}."),
+    _("The notice is settled: the victim was told, or it is recorded why not."),
+    _("The victim asked for the destruction, two people confirmed it, and the time to think is over."),
+    _("The time after the notice is over."),
+    _("No time after a notice is to be waited for."),
     _("No hand-over is open."),
-    _("Every request of the police to this centre is answered."),
-    _("Every package is with the centre."),
+    _("Every package that is left is with the centre."),
+    _("Nothing of this kit is left to destroy. Two people close it, with the reason."),
+    _("Package {packages} is lost. Find it, or let two people end the search."),
+    _("Package {packages} is not with the centre."),
     _("No package is open."),
+    _("Two people ended the search for package {packages}. It is not destroyed, and stays lost."),
+    _("No request of the police named this centre since the examination."),
+    _("The request of {zone} of {received} waits for an answer. Answer it first."),
+    _("The request of {zone} of {received} was matched with this kit by {people} on {answered}."),
+    _(
+        "The request of {zone} of {received} was matched with this kit by {people} on {answered}; what it"
+        " was matched for no longer stands."
+    ),
+    _("The request of {zone} of {received} named another kit; answered by {people} on {answered}."),
+    _(
+        "The request of {zone} of {received} named an examination on {day}, another day than this kit's;"
+        " answered by {people} on {answered}."
+    ),
+    _("The request of {zone} of {received} matched another kit; answered by {people} on {answered}."),
+    _("The request of {zone} of {received} has no match here: {people} looked and said so on {answered}."),
 )
 
 # What is overdue, what is done about it, and after how long: the words of ``retention.alarms.RULES``.

@@ -5,11 +5,24 @@ Every route names its action (`desk.edge.acting`). Commands answer receipts; pro
 
 from fastapi import APIRouter
 
-from desk.api import commands, demo_clock, disclosures, duty, kits, labels, log, people, readings, sign_in
+from desk.api import (
+    alarms,
+    commands,
+    demo_clock,
+    disclosures,
+    disposals,
+    duty,
+    kits,
+    labels,
+    log,
+    people,
+    readings,
+    sign_in,
+)
 
 router = APIRouter()
 """Everything but the demo's sign-in."""
-for _each in (commands, disclosures, duty, kits, labels, log, people, readings):
+for _each in (alarms, commands, disclosures, disposals, duty, kits, labels, log, people, readings):
     router.include_router(_each.router, prefix="/api")
 router.include_router(sign_in.router)
 router.include_router(log.resources)
