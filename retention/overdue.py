@@ -9,7 +9,7 @@ of it.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import ColumnElement, and_, cast, func, not_, or_, select, union
 from sqlalchemy.dialects.postgresql import JSONPATH
@@ -26,9 +26,9 @@ from custody.protocol import Custody, Legal, Retention
 from retention import alarms
 from retention import tables as own
 from retention.alarms import Alarm
-from retention.check import SET_ASIDE
 from retention.period import RetentionDataError, latest_start
 from retention.policy import Policy, in_force, version_of
+from retention.runs import SET_ASIDE
 
 MOST_KITS: Final = 2000
 """Kits that are looked at for one answer; a centre with more of them has other worries than the next line."""
@@ -192,11 +192,3 @@ async def stock_takes(connection: AsyncConnection, places: Sequence[str]) -> Map
         .group_by(e.subject)
     )
     return {subject.removeprefix("place:"): at for subject, at in await connection.execute(query)}
-
-
-def figures(found: Iterable[Alarm]) -> Mapping[str, Any]:
-    """How many alarms there are of each rule, in the order of the rules."""
-    counted = dict.fromkeys(alarms.BY_NAME, 0)
-    for each in found:
-        counted[each.rule] += 1
-    return {name: number for name, number in counted.items() if number}

@@ -228,6 +228,9 @@ NO_KIT: Final = frozenset(
     {
         ("GET", "/api/kits"),
         ("GET", "/api/worklists"),
+        ("GET", "/api/alarms"),
+        ("GET", "/alarms"),
+        ("GET", "/stock-take"),
         ("GET", "/api/proposals"),
         ("POST", "/api/proposals/{proposal}/signatures"),
         ("DELETE", "/api/proposals/{proposal}"),
