@@ -390,3 +390,31 @@ async def requests_to(connection: AsyncConnection, centre: str, since: date) -> 
         .order_by(q.received_at)
     )
     return list(rows.mappings())
+
+
+async def adoptions(connection: AsyncConnection) -> list[Event]:
+    """Every adoption of a policy version, in the order of the versions of each policy."""
+    e = t.event.c
+    rows = await connection.execute(
+        select(e.bytes).where(e.trail == Trail.POLICY).order_by(e.subject, e.number)
+    )
+    return [decode(bytes(row[0])) for row in rows]
+
+
+async def kits_under(
+    connection: AsyncConnection, centre: str, policy: tuple[str, int], after: str | None, limit: int
+) -> list[Kit]:
+    """Kits of the centre under an earlier version of this policy than this one, unreported, by number."""
+    k, (identifier, version) = t.known_kit.c, policy
+    query = select(k.document).where(
+        k.centre == centre,
+        k.relation == "of_its_centre",
+        k.legal == Legal.UNREPORTED,
+        k.retention != Retention.DISPOSED,
+        k.document["policy"]["id"].astext == identifier,
+        k.document["policy"]["version"].as_integer() < version,
+    )
+    if after is not None:
+        query = query.where(k.number > after)
+    rows = await connection.execute(query.order_by(k.number).limit(limit))
+    return [from_document(Kit, row[0]) for row in rows]
