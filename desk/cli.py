@@ -88,6 +88,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="where the sheet is written (PDF)"
     )
+    policies = commands.add_parser("policies", help="Retention policies, as files: offline.")
+    _policies_commands(
+        policies.add_subparsers(dest="policies_command", required=True, metavar="COMMAND"), add
+    )
     masters = commands.add_parser("masters", help="The centres' master keys, for the private parts.")
     _masters_commands(masters.add_subparsers(dest="masters_command", required=True, metavar="COMMAND"), add)
     log = commands.add_parser("log", help="Look after the logs.")
@@ -111,6 +115,15 @@ def _log_commands(under: Any, add: Callable[..., argparse.ArgumentParser]) -> No
     rotated.add_argument(
         "--finish", action="store_true", help="end the overlap: sign with the new keys alone"
     )
+
+
+def _policies_commands(under: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
+    checked = add("check", check_policies, "Whether policy files can be read and keep every rule.", under)
+    checked.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="JSON, as docs/retention.md describes it"
+    )
+    shown = add("show", show_policies, "Policy files, read aloud: every value with its source.", under)
+    shown.add_argument("files", type=Path, nargs="+", metavar="FILE", help="two versions are compared")
 
 
 def _masters_commands(under: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -228,6 +241,16 @@ def make_duty(chosen: argparse.Namespace) -> None:
         made = importlib.import_module("desk.duty_sheet").make
         made(read, chosen.centre, chosen.out)
     print(f"{chosen.out} has the sheet. Print it, seal it in an envelope, and delete the file.")
+
+
+def check_policies(chosen: argparse.Namespace) -> int:
+    """Policy files that cannot be read or break a rule are named with what is wrong."""
+    return int(importlib.import_module("desk.policies").check(chosen.files))
+
+
+def show_policies(chosen: argparse.Namespace) -> int:
+    """Policy files as people read them."""
+    return int(importlib.import_module("desk.policies").show(chosen.files))
 
 
 def list_masters(chosen: argparse.Namespace) -> int:
