@@ -15,7 +15,7 @@ no policy changes the rest:
 Pure: no database, no clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from custody.commands import Register
@@ -28,6 +28,8 @@ from custody.permission import permit
 from custody.prosecution import choice
 from custody.refusal import Refused
 from retention.commands import ConfirmMajority, RenewCard, StopCard
+from retention.policy import Policy
+from retention.reckoning import policy_of
 from retention.sourced import WhoDecides
 
 PROTECTS: Final = frozenset({"report.declare", "term.extend", "hold.place", "destruction.take_back"})
@@ -54,10 +56,15 @@ def _died(kit: Kit) -> bool:
 # --- who asked ----------------------------------------------------------------------------------
 
 
-def decided_by(kit: Kit, action: str, asked_by: str, actor: Actor, rules: WhoDecides) -> dict[str, str]:
-    """Who asked for this, as a field of the event. Raises Refused where it is not theirs to ask."""
+def decided_by(
+    kit: Kit, action: str, asked_by: str, actor: Actor, policies: Iterable[Policy]
+) -> dict[str, str]:
+    """Who asked for this, as a field of the event. Raises Refused where it is not theirs to ask.
+
+    What protects and is asked for by the victim needs no policy, so that nothing stands in its way.
+    """
     if asked_by == "representative":
-        _representative_may(kit, action, actor, rules)
+        _representative_may(kit, action, actor, policies)
     elif actor.function is not Function.VICTIM and _died(kit):
         raise Refused(
             "A hold for death stands, so the victim cannot have asked. The hold keeps the evidence; if it was"
@@ -65,11 +72,11 @@ def decided_by(kit: Kit, action: str, asked_by: str, actor: Actor, rules: WhoDec
             field="asked_by",
         )
     elif action in ENDANGERS:
-        _decides_alone(kit, rules)
+        _decides_alone(kit, policies)
     return {"decided_by": asked_by}
 
 
-def _representative_may(kit: Kit, action: str, actor: Actor, rules: WhoDecides) -> None:
+def _representative_may(kit: Kit, action: str, actor: Actor, policies: Iterable[Policy]) -> None:
     if actor.function is Function.VICTIM:
         raise Refused("What is asked for by the card is asked for by the victim.", field="asked_by")
     if action not in PROTECTS:
@@ -84,14 +91,14 @@ def _representative_may(kit: Kit, action: str, actor: Actor, rules: WhoDecides) 
             " a hold keeps the evidence.",
             field="asked_by",
         )
-    if not rules.representative_protects.answer:
+    if not policy_of(kit, policies).who_decides.representative_protects.answer:
         raise Refused(
             "The policy of this kit does not leave this to a representative. A hold keeps the evidence.",
             field="asked_by",
         )
 
 
-def _decides_alone(kit: Kit, rules: WhoDecides) -> None:
+def _decides_alone(kit: Kit, policies: Iterable[Policy]) -> None:
     """For what endangers evidence: the victim has to be able to decide it alone. Raises Refused."""
     if nobody_decides(kit):
         raise Refused(
@@ -99,7 +106,8 @@ def _decides_alone(kit: Kit, rules: WhoDecides) -> None:
         )
     if of_age(kit):
         return
-    if kit.decided_by == "representative" or not rules.capable_minor_alone.answer:
+    alone = policy_of(kit, policies).who_decides.capable_minor_alone.answer
+    if kit.decided_by == "representative" or not alone:
         raise Refused(
             "The victim was a minor at the examination and does not decide this alone before majority."
             " What protects is possible at any time: more time, a hold, a report."

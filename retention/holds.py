@@ -25,7 +25,7 @@ from retention.commands import ReviewHold
 from retention.deciding import NOBODY_DECIDES, decided_by, stopping, two_of_centre
 from retention.period import end_of
 from retention.policy import Policy
-from retention.reckoning import policy_of
+from retention.sourced import UNSAID_HOLD_REVIEW
 from retention.term import local_date
 
 # Which grounds of a hold a person may give; the ground ``order`` comes with a judge's order alone.
@@ -38,10 +38,15 @@ GROUNDS: Final[Mapping[Function, frozenset[str]]] = {
 BY_WRITTEN_ORDER: Final = frozenset({"order", "magistrate"})
 
 
-def review_on(policy: Policy, asked: date | None, at: datetime) -> date:
-    """The local day on which a hold is looked at again. Raises Refused for a day past, or too late."""
-    today = local_date(policy, at)
-    latest = end_of(today, policy.hold_review.period)
+def review_on(kit: Kit, asked: date | None, policies: Iterable[Policy], at: datetime) -> date:
+    """The local day on which a hold is looked at again. Raises Refused for a day past, or too late.
+
+    A kit whose policy is not known here is held all the same, and looked at again in three months.
+    """
+    known = {(policy.id, policy.version): policy for policy in policies}
+    policy = known.get((kit.policy.id, kit.policy.version)) if kit.policy else None
+    today = local_date(policy, at) if policy else at.date()
+    latest = end_of(today, (policy.hold_review if policy else UNSAID_HOLD_REVIEW).period)
     if asked is not None and asked <= today:
         raise Refused("The day of the review lies in the future.", field="review_on")
     if asked is not None and asked > latest:
@@ -68,12 +73,12 @@ def place_hold(
         raise Refused("Your function cannot place a hold on this ground.", field="ground")
     if order.ground == "safety" and any(h.ground == "safety" for h in kit.holds.values()):
         raise Refused("The kit is held already, for safety: nothing can be destroyed.", field="ground")
-    policy = policy_of(kit, policies)
-    again = review_on(policy, order.review_on, at)
+    known = tuple(policies)
+    again = review_on(kit, order.review_on, known, at)
     stated = {"id": hold, "ground": order.ground, "review_on": again.isoformat()}
     fields: dict[str, Any] = {} if actor.function is Function.VICTIM else {"reason": order.reason}
     if order.ground == "safety":  # the other grounds nobody asked for
-        fields |= decided_by(kit, "hold.place", order.asked_by, actor, policy.who_decides)
+        fields |= decided_by(kit, "hold.place", order.asked_by, actor, known)
     placed = choice(kit, "hold.placed", actor, hold=stated, **fields, **entered(order.paper, actor))
     if order.ground not in NOBODY_DECIDES:
         return Decided(facts=(placed,))
@@ -115,7 +120,7 @@ def review_hold(
             field="hold",
             who="the coordinator of the centre",
         )
-    again = review_on(policy_of(kit, policies), order.review_on, at)
+    again = review_on(kit, order.review_on, policies, at)
     stated = {"id": hold.id, "ground": hold.ground, "review_on": again.isoformat()}
     reviewed = choice(kit, "hold.reviewed", actor, hold=stated, reason=order.reason)
     return Decided(facts=(reviewed,))

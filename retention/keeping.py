@@ -126,8 +126,9 @@ def extend(kit: Kit, order: ExtendTerm, actor: Actor, policies: Iterable[Policy]
     what keeps the evidence instead.
     """
     permit("term.extend", actor, kit)
-    policy = policy_of(kit, policies)
-    asked = decided_by(kit, "term.extend", order.asked_by, actor, policy.who_decides)
+    known = tuple(policies)
+    policy = policy_of(kit, known)
+    asked = decided_by(kit, "term.extend", order.asked_by, actor, known)
     stands = term_of(kit)
     past = kit.retention in (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
     try:
@@ -176,7 +177,7 @@ def move_term(seen: Seen, order: MoveTerm, actor: Actor, policies: Iterable[Poli
 def declare(kit: Kit, order: DeclareReport, actor: Actor, policies: Iterable[Policy]) -> Decided:
     """The victim decides to report, or who may for the victim. No term runs and nothing can be destroyed."""
     permit("report.declare", actor, kit)
-    decided_by(kit, "report.declare", order.asked_by, actor, policy_of(kit, policies).who_decides)
+    decided_by(kit, "report.declare", order.asked_by, actor, policies)
     return prosecution.declare(kit, order, actor)
 
 
@@ -185,7 +186,7 @@ def enter_order(
 ) -> Decided:
     """A judge's order arrives: the kit is held at once, and the hold has a day of review as every other."""
     permit("order.enter", actor, kit)
-    again = review_on(policy_of(kit, policies), None, at)
+    again = review_on(kit, None, policies, at)
     return prosecution.enter_order(kit, order, actor, hold, at, review_on=again)
 
 
@@ -210,7 +211,7 @@ def withdraw(
     """
     permit("report.withdraw", actor, kit)
     known = tuple(policies)
-    decided_by(kit, "report.withdraw", order.asked_by, actor, policy_of(kit, known).who_decides)
+    decided_by(kit, "report.withdraw", order.asked_by, actor, known)
     return prosecution.withdraw(kit, order, actor, second, *_again(kit, known, at), directory=directory)
 
 
@@ -253,8 +254,7 @@ def ask_destruction(kit: Kit, order: AskDestruction, actor: Actor, policies: Ite
     permit("destruction.ask", actor, kit)
     if kit.destruction is not None:
         raise Refused("The victim has asked for destruction already.")
-    rules = policy_of(kit, policies).who_decides
-    asked = decided_by(kit, "destruction.ask", order.asked_by, actor, rules)
+    asked = decided_by(kit, "destruction.ask", order.asked_by, actor, policies)
     return Decided(facts=(choice(kit, "destruction.requested", actor, how=order.how, **asked),))
 
 
@@ -287,9 +287,9 @@ def confirm_destruction(
     early_destruction(kit)
     if kit.holds:
         raise Refused("The kit is held: an early destruction cannot be confirmed until the hold is lifted.")
-    policy = policy_of(kit, policies)
-    asked = decided_by(kit, "destruction.confirm", order.asked_by, actor, policy.who_decides)
-    until = cooling_off_until(policy, at)
+    known = tuple(policies)
+    asked = decided_by(kit, "destruction.confirm", order.asked_by, actor, known)
+    until = cooling_off_until(policy_of(kit, known), at)
     signed = two_of_centre(kit, actor, second)
     confirmed = choice(kit, "destruction.confirmed", actor, until=write_moment(until), **asked, **signed)
     return Decided(facts=(confirmed,))
@@ -304,8 +304,7 @@ def take_back_destruction(
         raise Refused(
             "No request for destruction stands. To keep the evidence longer, ask to extend the term."
         )
-    rules = policy_of(kit, policies).who_decides
-    asked = decided_by(kit, "destruction.take_back", order.asked_by, actor, rules)
+    asked = decided_by(kit, "destruction.take_back", order.asked_by, actor, policies)
     return Decided(facts=(choice(kit, "destruction.taken_back", actor, how=order.how, **asked),))
 
 

@@ -1,5 +1,6 @@
 """From the victim's decision, or a judge's order, to the prosecution file; the ways back; who comes first."""
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pytest
@@ -25,11 +26,12 @@ from custody.commands import (
     WithdrawReport,
 )
 from custody.decision import Decided, Seen
+from custody.directory import Directory, Organisation
 from custody.handling import deposit
 from custody.handover import accept, offer, receive_back, record_acceptance
-from custody.kit import Kit, Policy, Term
+from custody.kit import Holder, Kit, Policy, Term
 from custody.ledger import MovedOn, reading
-from custody.people import Actor
+from custody.people import Actor, OrganisationKind
 from custody.prosecution import (
     answer,
     confirm_order,
@@ -48,7 +50,7 @@ from custody.prosecution import (
 from custody.protocol import Custody, Legal, Retention, Trail
 from custody.reading import asked_about, open_requests, requests_of, trail
 from custody.refusal import NeedsSecond, NotPermitted, NotSeen, Refused
-from retention.keeping import place_hold
+from retention.holds import place_hold
 from tests.custody.story import (
     CENTRE,
     COORDINATOR,
@@ -94,7 +96,7 @@ def the_link(kit: str, **change: str | None) -> Link:
 
 def withdrawn(seen: Seen, kit: str) -> Decided:
     order = WithdrawReport(kit=kit, how="in_person")
-    return withdraw(seen.kit(kit), order, NURSE, NURSE_2, *again(seen.kit(kit)))
+    return withdraw(seen.kit(kit), order, NURSE, NURSE_2, *again(seen.kit(kit)), directory=Directory())
 
 
 def linked_in_error(seen: Seen, kit: str) -> Decided:
@@ -328,7 +330,7 @@ async def test_a_judges_order_holds_at_once_is_confirmed_by_a_second_person_and_
 # --- the ways back -------------------------------------------------------------------------------------
 
 
-async def test_a_report_withdrawn_before_the_link_takes_two_people_and_every_open_offer_back(
+async def test_a_report_withdrawn_before_the_link_takes_two_people_and_leaves_offers_within_the_house(
     story: Story,
 ) -> None:
     kit = await declared(story)
@@ -336,14 +338,31 @@ async def test_a_report_withdrawn_before_the_link_takes_two_people_and_every_ope
     seen = await story.look(NURSE, kit)
     order = WithdrawReport(kit=kit, how="in_person")
     with pytest.raises(NeedsSecond):
-        withdraw(seen.kit(kit), order, NURSE, None, *again(seen.kit(kit)))
+        withdraw(seen.kit(kit), order, NURSE, None, *again(seen.kit(kit)), directory=Directory())
     with pytest.raises(Refused, match="another person's"):
-        withdraw(seen.kit(kit), order, NURSE, NURSE, *again(seen.kit(kit)))
+        withdraw(seen.kit(kit), order, NURSE, NURSE, *again(seen.kit(kit)), directory=Directory())
     types = await do(story, NURSE, kit, lambda s: withdrawn(s, kit))
-    assert types == ["handover.cancelled", "report.withdrawn"]
+    assert types == ["report.withdrawn"]
     now = await story.kit(kit)
-    assert (now.legal, now.retention, now.handovers) == (Legal.UNREPORTED, Retention.RUNNING, {})
+    assert (now.legal, now.retention, len(now.handovers)) == (Legal.UNREPORTED, Retention.RUNNING, 1)
     assert now.reported_at is None
+
+
+@pytest.mark.parametrize(("to", "cancelled"), [(ZONE, True), ("lab-invented", False), ("nobody-here", True)])
+async def test_a_withdrawal_takes_back_offers_to_the_police_and_not_to_the_laboratory(
+    story: Story, to: str, cancelled: bool
+) -> None:
+    number = await declared(story)
+    await offered(story, number, CENTRE, 1)
+    kit = (await story.look(NURSE, number)).kit(number)
+    (way,) = kit.handovers.values()
+    kit = replace(kit, handovers={way.id: replace(way, receiver=Holder(organisation=to))})
+    laboratory = Organisation(id="lab-invented", kind=OrganisationKind.LABORATORY, name="Invented laboratory")
+    known = {**story.directory.organisations, laboratory.id: laboratory}
+    order = WithdrawReport(kit=number, how="in_person")
+    decided = withdraw(kit, order, NURSE, NURSE_2, *again(kit), directory=Directory(organisations=known))
+    types = [f.type for f in decided.facts]
+    assert types == [*(["handover.cancelled"] if cancelled else []), "report.withdrawn"]
 
 
 async def test_after_the_link_the_wish_is_recorded_and_only_the_office_ends_the_link(story: Story) -> None:
@@ -492,7 +511,9 @@ async def test_a_hold_placed_in_between_makes_an_offer_be_decided_again(story: S
     order = Offer(packages=(ref(kit, 1),), organisation=CENTRE, due_at=seen.at + timedelta(hours=1))
     made = offer(seen, order, NURSE, story.directory, "ab" * 16)
     hold = PlaceHold(kit=kit, ground="centre", reason="a question")
-    await do(story, COORDINATOR, kit, lambda s: place_hold(s.kit(kit), hold, COORDINATOR, "ef" * 16))
+    await do(
+        story, COORDINATOR, kit, lambda s: place_hold(s.kit(kit), hold, COORDINATOR, "ef" * 16, (), s.at)
+    )
     with pytest.raises(MovedOn):
         await story.append(NURSE, seen, made)
     await do(story, NURSE, kit, lambda s: offer(s, order, NURSE, story.directory, "ab" * 16))

@@ -38,7 +38,8 @@ from custody.rebuild import NotRebuilt, check, merge, rebuilt
 from custody.recheck import Outside, Verdict
 from custody.recheck import check as check_all
 from custody.trail import replay
-from retention.keeping import extend, place_hold
+from retention.holds import place_hold
+from retention.keeping import extend
 from tests.conftest import Database, Engines
 from tests.custody import trails
 from tests.custody.story import (
@@ -152,7 +153,9 @@ async def to_justice(story: Story) -> str:
     longer = ExtendTerm(kit=kit, how="in_person")
     await story.do(NURSE, [kit], lambda seen: extend(seen.kit(kit), longer, NURSE, BELGIUM, seen.at))
     hold = PlaceHold(kit=kit, ground="centre", reason="a question")
-    await story.do(COORDINATOR, [kit], lambda seen: place_hold(seen.kit(kit), hold, COORDINATOR, "b" * 32))
+    await story.do(
+        COORDINATOR, [kit], lambda s: place_hold(s.kit(kit), hold, COORDINATOR, "b" * 32, (), s.at)
+    )
     told = DeclareReport(kit=kit, how="in_person")
     await story.do(NURSE, [kit], lambda seen: declare(seen.kit(kit), told, NURSE))
     await requested(story, kit)

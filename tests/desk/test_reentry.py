@@ -11,7 +11,7 @@ from custody.kit import Kit, from_document
 from custody.people import Actor, Function
 from custody.prosecution import declare
 from custody.refusal import Refused
-from retention.keeping import place_hold
+from retention.holds import place_hold
 from tests.custody.story import CENTRE, NURSE
 from tests.desk.conftest import Desk, moment, new_kit, refs
 
@@ -124,7 +124,7 @@ def test_the_victims_own_page_enters_nothing_from_paper(desk: Desk) -> None:
         declare(kit, DeclareReport(kit=number, how="by_card", paper=paper), victim)
     order = PlaceHold(kit=number, ground="safety", reason="-", paper=paper)
     with pytest.raises(Refused, match="by the staff"):
-        place_hold(kit, order, victim, "ab" * 16)
+        place_hold(kit, order, victim, "ab" * 16, (), desk.now())
 
 
 def seen(desk: Desk, number: str) -> Kit:

@@ -47,7 +47,8 @@ from custody.registering import reserve
 from custody.restriction import restrict
 from desk.keys import origin_of
 from desk.succession import open_log
-from retention.keeping import place_hold, register
+from retention.holds import place_hold
+from retention.keeping import register
 from tests.audit.an_authority import Authority
 from tests.conftest import Database, Engines
 from tests.custody.story import (
@@ -210,7 +211,9 @@ async def _to_the_store(story: Story, kit: str) -> None:
     put = Store(packages=(ref(kit, 1),), place="freezer-1")
     await story.do(CUSTODIAN, [kit], lambda seen: store(seen, put, CUSTODIAN, story.directory))
     hold = PlaceHold(kit=kit, ground="centre", reason="a question")
-    await story.do(COORDINATOR, [kit], lambda seen: place_hold(seen.kit(kit), hold, COORDINATOR, "b" * 32))
+    await story.do(
+        COORDINATOR, [kit], lambda s: place_hold(s.kit(kit), hold, COORDINATOR, "b" * 32, (), s.at)
+    )
 
 
 async def _to_justice(story: Story, kit: str) -> None:

@@ -238,7 +238,7 @@ async def early_destruction(story: Story) -> str:
     number = await kept(story)
     victim = card_of(number)
     ask = AskDestruction(kit=number, how="by_card")
-    await story.do(victim, [number], lambda seen: ask_destruction(seen.kit(number), ask, victim))
+    await story.do(victim, [number], lambda seen: ask_destruction(seen.kit(number), ask, victim, BELGIUM))
     confirm = ConfirmDestruction(kit=number, identity="confirmed", free_will="confirmed")
     await story.do(
         NURSE,
@@ -269,7 +269,7 @@ async def test_a_cooling_off_taken_back_in_time_leads_nowhere(story: Story, adva
     number = await early_destruction(story)
     advance(timedelta(days=29))
     victim, order = card_of(number), TakeBackDestruction(kit=number, how="by_card")
-    await story.do(victim, [number], lambda seen: take_back_destruction(seen.kit(number), order, victim))
+    await story.do(victim, [number], lambda seen: take_back_destruction(seen.kit(number), order, victim, BELGIUM))
     advance(timedelta(days=10))
 
     assert await check(story) == Figures()
