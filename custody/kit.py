@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
@@ -245,8 +246,6 @@ def changed(value: T, **change: Any) -> T:
 
 # --- the document --------------------------------------------------------------------------
 
-_HINTS: Final[dict[type, dict[str, Any]]] = {}
-
 
 def to_document(value: Any) -> Any:
     """Plain JSON values of a projection; absent stays absent."""
@@ -272,27 +271,32 @@ def to_document(value: Any) -> Any:
 
 def from_document(kind: type[T], document: Any) -> T:
     """The projection that ``to_document`` wrote. Raises KeyError, ValueError or TypeError otherwise."""
-    if kind not in _HINTS:
-        _HINTS[kind] = typing.get_type_hints(kind)
-    hints = _HINTS[kind]
-    return kind(**{name: _read(hints[name], value) for name, value in document.items()})
+    return typing.cast(T, _reader(typing.cast(Any, kind))(document))
 
 
-def _read(kind: Any, value: Any) -> Any:
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What reads a value of this kind. Made once of each kind: a look at many kits reads little else."""
     origin = typing.get_origin(kind)
     if origin is types.UnionType:
         (kind,) = (k for k in typing.get_args(kind) if k is not type(None))
         origin = typing.get_origin(kind)
     if origin is tuple:
-        (each, _) = typing.get_args(kind)
-        return tuple(_read(each, v) for v in value)
+        each = _reader(typing.get_args(kind)[0])
+        return lambda values: tuple([each(value) for value in values])
     if origin is Mapping:
-        key, each = typing.get_args(kind)
-        return {key(k): _read(each, v) for k, v in value.items()}
+        key, of = typing.get_args(kind)[0], _reader(typing.get_args(kind)[1])
+        return lambda values: {key(k): of(value) for k, value in values.items()}
     if kind is datetime:
-        return read_moment(value)
+        return read_moment
     if kind is date:
-        return date.fromisoformat(value)
+        return date.fromisoformat
     if is_dataclass(kind):
-        return from_document(typing.cast(type[Any], kind), value)
-    return kind(value) if issubclass(kind, StrEnum) else value
+        readers = {name: _reader(hint) for name, hint in typing.get_type_hints(kind).items()}
+        make = typing.cast(type[Any], kind)
+        return lambda values: make(**{name: readers[name](value) for name, value in values.items()})
+    return kind if issubclass(kind, StrEnum) else _as_it_is
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

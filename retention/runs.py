@@ -6,12 +6,12 @@ its replica is gone, and another one may take it over. A replica that comes back
 over is told, and stops; whatever both of them wrote was written once, for every append has a key.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import RowMapping, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -147,7 +147,7 @@ async def put_aside(engine: AsyncEngine, kit: str, reason: str) -> None:
 _COUNTS: Final = tuple(Figures.__dataclass_fields__)
 
 
-def _figures(row: Mapping[str, Any]) -> Figures:
+def _figures(row: RowMapping) -> Figures:
     return Figures(**{name: int(row[name]) for name in _COUNTS})
 
 
