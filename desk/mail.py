@@ -74,6 +74,8 @@ def read_server(value: str) -> MailServer:
         )
     if (parts.username is None) != (parts.password is None):
         raise CannotSend("CUSTODY_SMTP_URL has a user without a password, or the other way round.")
+    if not unquote(f"{parts.username or ''}{parts.password or ''}").isascii():
+        raise CannotSend("CUSTODY_SMTP_URL: servers read a user and a password alike only in ASCII.")
     implicit = parts.scheme == "smtps"
     return MailServer(
         host=parts.hostname,
