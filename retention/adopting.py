@@ -43,7 +43,7 @@ STAYS_THE_SAME: Final[Mapping[str, str]] = {
 
 def subjects(order: AdoptPolicy) -> tuple[str, ...]:
     """The trail that the adoption is written into, for the look before it. Raises Refused."""
-    return (f"policy:{_read(order).id}",)
+    return (f"policy:{policy_in(order).id}",)
 
 
 def adopt(
@@ -55,7 +55,7 @@ def adopt(
     cannot lie ahead. Raises Refused, NeedsSecond.
     """
     permit("policy.adopt", actor)
-    policy, known = _read(order), tuple(policies)
+    policy, known = policy_in(order), tuple(policies)
     if policy.centre is not None and policy.centre != actor.organisation:
         raise Refused(
             "This policy is for the centre {centre}. Its own coordinator adopts it.", centre=policy.centre
@@ -136,7 +136,7 @@ def _where(policy: Policy) -> str:
     return policy.region or policy.country
 
 
-def _read(order: AdoptPolicy) -> Policy:
+def policy_in(order: AdoptPolicy) -> Policy:
     """The one policy of the file. Raises Refused."""
     try:
         policies = load(order.document.encode())

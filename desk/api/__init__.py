@@ -16,13 +16,14 @@ from desk.api import (
     labels,
     log,
     people,
+    policies,
     readings,
     sign_in,
 )
 
 router = APIRouter()
 """Everything but the demo's sign-in."""
-for _each in (alarms, commands, disclosures, disposals, duty, kits, labels, log, people, readings):
+for _each in (alarms, commands, disclosures, disposals, duty, kits, labels, log, people, policies, readings):
     router.include_router(_each.router, prefix="/api")
 router.include_router(sign_in.router)
 router.include_router(log.resources)
