@@ -66,7 +66,7 @@ def test_nothing_is_allowed_that_does_not_stand_in_the_table() -> None:
 def test_the_victim_does_only_what_protects_and_only_with_the_own_kit() -> None:
     assert {a for a, who in PERMISSIONS.items() if Function.VICTIM in who} == {
         *("own_kit.read", "report.declare", "withdrawal.wish", "term.extend", "hold.place"),
-        *("destruction.ask", "destruction.take_back"),
+        *("destruction.ask", "destruction.take_back", "channel.prove", "card.stop"),
     }
     for who in PERMISSIONS.values():
         assert who.get(Function.VICTIM, {Relation.OWN}) == {Relation.OWN}
@@ -74,13 +74,21 @@ def test_the_victim_does_only_what_protects_and_only_with_the_own_kit() -> None:
 
 def test_the_clock_has_no_permission_and_the_auditor_none_about_a_kit() -> None:
     assert not [a for a, who in PERMISSIONS.items() if Function.CLOCK in who]
-    assert {a for a, who in PERMISSIONS.items() if Function.AUDITOR in who} == {"log.read", "receipt.prove"}
+    auditors = {a for a, who in PERMISSIONS.items() if Function.AUDITOR in who}
+    assert auditors == {"log.read", "receipt.prove", "check.read"}
+
+
+def test_an_observer_signs_a_disposal_and_reads_nothing() -> None:
+    assert [a for a, who in PERMISSIONS.items() if Function.OBSERVER in who] == ["disposal.observe"]
 
 
 def test_a_magistrate_reads_and_holds_what_is_linked_to_the_office_and_no_more() -> None:
     found = {a: who[Function.MAGISTRATE] for a, who in PERMISSIONS.items() if Function.MAGISTRATE in who}
     of_kits = {a for a, relations_ in found.items() if Relation.ANY not in relations_}
-    assert of_kits == {"kit.read", "custody_trail.read", "custody_trail.export", "hold.place", "release.open"}
+    assert of_kits == {
+        *("kit.read", "custody_trail.read", "custody_trail.export"),
+        *("hold.place", "hold.review", "release.open"),
+    }
     assert all(found[a] == {Relation.LINKED} for a in of_kits)
     assert {a for a in found if a not in of_kits} == {"worklist.read", "receipt.prove"}
 

@@ -172,7 +172,8 @@ def test_a_refusal_names_the_reasons_that_can_be_stated() -> None:
 
 
 def test_each_function_has_its_own_short_list() -> None:
-    assert set(PURPOSES_OF) == set(Function) - {Function.CLOCK}
+    assert set(PURPOSES_OF) == set(Function) - {Function.CLOCK, Function.OBSERVER}
+    assert reasons_of(Function.OBSERVER) == ()
     assert reasons_of(Function.MAGISTRATE) == ("court", "report", "complaint")
     assert reasons_of(Function.OFFICER) == ("report", "court")
     for function in set(PURPOSES_OF) - {Function.VICTIM}:

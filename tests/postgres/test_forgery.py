@@ -446,19 +446,27 @@ def test_the_database_alone_refuses_a_disposal_that_one_person_signs_in_three_na
     signs = [COORDINATOR.signs("approver"), OTHER_NURSE.signs("observer")]
     fact = chosen(kit, "disposal.carried_out", CUSTODIAN_2, packages=[{"package": 1}], **{"with": signs})
     event = byhand.event(fact)
-    documents = {kit: to_document(byhand.kit(kit))}
+    more: dict[str, Any] = {"documents": {kit: to_document(byhand.kit(kit))}}
+    more["proposal"] = byhand.propose(CUSTODIAN_2, kit)
     connection = byhand.of("superuser")
     with connection.transaction(force_rollback=True):
         # As if the term had run to its end and somebody had approved, without an event.
         connection.execute(
-            "UPDATE custody.kit SET retention = 'approved', term_over_at = '2020-01-01' WHERE number = %s",
+            "UPDATE custody.kit SET retention = 'approved', term_over_at = '2020-01-01',"
+            ' document = document || \'{"disposal": {"approved_by": "coraline"}}\' WHERE number = %s',
             [kit],
         )
+        with refused(PROTOCOL), connection.transaction():  # the victim was not told
+            byhand.append(OTHER_NURSE, [event], connection=connection, **more)
+        connection.execute("UPDATE custody.kit SET expires_at = '2020-01-01' WHERE number = %s", [kit])
         with refused(CHECK), connection.transaction():  # a request of the police waits for an answer
-            byhand.append(CUSTODIAN_2, [event], documents=documents, connection=connection)
+            byhand.append(OTHER_NURSE, [event], connection=connection, **more)
         connection.execute("UPDATE custody.organisation SET unanswered_requests = 0")
-        with refused(BYTES), connection.transaction():  # and nobody but one person has signed
-            byhand.append(CUSTODIAN_2, [event], documents=documents, connection=connection)
+        with refused(BYTES), connection.transaction():  # and nobody has approved
+            byhand.append(OTHER_NURSE, [event], connection=connection, **more)
+        del more["proposal"]
+        with refused(BYTES), connection.transaction():  # nor signed but one person
+            byhand.append(CUSTODIAN_2, [event], connection=connection, **more)
 
 
 # --- records of reads ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ ROLES = ("service", "clerk", "auditor")
 # Everything that runs with its owner's rights. Whatever else is added here opens a door.
 DEFINERS = {
     "custody.append",
+    "custody.append_for_clock",
     "custody.behind_glass",
     "custody.drop_proposal",
     "custody.find_card",
@@ -36,7 +37,7 @@ FOR_THE_DESK = {
 }
 EVERYBODYS = {"custody.clock", "custody.enter", "custody.human", "custody.mine"}
 MAY_RUN = {
-    "service": DEFINERS - {"custody.forget_proposals", "custody.rewrap"}
+    "service": DEFINERS - {"custody.append_for_clock", "custody.forget_proposals", "custody.rewrap"}
     | EVERYBODYS
     | {"custody.known_document"},
     "clerk": DEFINERS - FOR_THE_DESK | EVERYBODYS,
@@ -72,6 +73,8 @@ TRIGGERS = {
     *((f"custody.{t}", f"{t}_no_change") for t in NEVER_CHANGED),
     *((f"custody.{t}", f"{t}_no_delete") for t in NEVER_REMOVED),
     *((f"custody.{t}", f"{t}_no_truncate") for t in (*NEVER_CHANGED, *NEVER_REMOVED)),
+    ("custody.event", "event_observer"),
+    ("custody.proposal", "proposal_signer"),
     ("audit.leaf", "leaf_no_change"),
     ("audit.leaf", "leaf_no_truncate"),
     ("audit.leaf", "leaf_is_next"),
@@ -120,7 +123,10 @@ def test_every_function_looks_names_up_in_the_catalogue_only_and_few_run_with_th
         " JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = ANY (%s)",
         list(SCHEMAS),
     )
-    assert {name for name, definer, _ in found if definer} == DEFINERS | {"desk.settle_database_kind"}
+    assert {name for name, definer, _ in found if definer} == DEFINERS | {
+        "desk.settle_database_kind",
+        "retention.late",
+    }
     for name, _, config in found:
         assert config == ["search_path=pg_catalog, pg_temp"], name
 
@@ -184,6 +190,33 @@ def test_rows_of_kits_are_seen_by_row_level_security_alone(production_database: 
     )
     wanted = {(t, f"{t}_{who}", "r", True) for t in SEEN_BY_ROW for who in ("seen", "clerk")}
     assert set(found) == wanted
+
+
+def test_what_the_check_keeps_of_kits_is_seen_by_row_too_and_the_outbox_changes_in_three_columns(
+    production_database: Database,
+) -> None:
+    found = rows(
+        production_database,
+        "SELECT c.relname, p.polname, p.polcmd::text FROM pg_class c"
+        " LEFT JOIN pg_policy p ON p.polrelid = c.oid"
+        " WHERE c.relnamespace = 'retention'::regnamespace AND c.relrowsecurity",
+    )
+    both = ("outbox", "set_aside")
+    assert set(found) == {(t, f"{t}_{who}", c) for t in both for who, c in (("seen", "r"), ("clerk", "*"))}
+    may = rows(
+        production_database,
+        "SELECT r, c.relname, p FROM pg_class c, unnest(%s::text[]) r,"
+        " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p"
+        " WHERE c.oid = 'retention.outbox'::regclass AND has_table_privilege('custody_' || r, c.oid, p)",
+        list(ROLES),
+    )
+    assert {(row[0], row[2]) for row in may} == {("service", "SELECT"), ("clerk", "SELECT")}
+    columns = rows(
+        production_database,
+        "SELECT a.attname FROM pg_attribute a WHERE a.attrelid = 'retention.outbox'::regclass"
+        " AND a.attnum > 0 AND has_column_privilege('custody_clerk', a.attrelid, a.attnum, 'UPDATE')",
+    )
+    assert {row[0] for row in columns} == {"attempts", "next_at", "claimed_until"}
 
 
 def test_every_guard_is_there_and_always_on(production_database: Database) -> None:
