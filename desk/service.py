@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 from sqlalchemy import text
@@ -32,6 +32,7 @@ from custody.protocol import Trail
 from custody.refusal import KeyUsed, NeedsSecond, NotSeen, Refused
 from custody.registering import reserve
 from custody.restriction import may_sign
+from desk import session as sessions
 from desk.doors import BY_ACTION, STAND_IN, Doing, Door
 from desk.issuer import LocalIssuer
 from desk.purpose import true_purpose
@@ -39,6 +40,8 @@ from desk.settings import Settings
 from desk.token import Verifier
 from retention import keeping
 from retention.policy import Policy, load
+
+CARD_ENDS: Final = frozenset({"card.stopped", "card.renewed"})
 
 _read = lru_cache(maxsize=256)(load)  # an adopted document never changes
 
@@ -153,7 +156,16 @@ class Service:
             expected=given.expected,
             eyes=doing.actor,
         )
-        return await self.ledger.carry_out(command, lambda seen: _decided(door, order, doing, seen))
+        receipts = await self.ledger.carry_out(command, lambda seen: _decided(door, order, doing, seen))
+        await self._close_pages(receipts)
+        return receipts
+
+    async def _close_pages(self, receipts: tuple[Receipt, ...]) -> None:
+        """With a card that was stopped or renewed, every page that it had opened is closed."""
+        kits = {r.trail.split(":")[1] for r in receipts if r.type in CARD_ENDS}
+        for kit in kits:
+            async with self.engine.begin() as connection:
+                await sessions.close_all_of_card(connection, kit)
 
     async def _asked(self, actor: Actor, kits: tuple[str, ...]) -> dict[str, tuple[str, str]]:
         async with seen_by(self.engine, actor) as connection:

@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Depends, Request
 
 from desk.pages import (
+    alarms,
+    cart,
+    disposals,
     doing,
     duty,
     justice,
@@ -20,6 +23,7 @@ from desk.pages import (
     register,
     scan,
     sign_in,
+    stock_take,
     victim,
     worklists,
 )
@@ -41,8 +45,12 @@ for _each in (
     sign_in,
     duty,
     worklists,
+    alarms,
+    stock_take,
     scan,
     kits,
+    disposals,
+    cart,
     doing,
     register,
     labels,

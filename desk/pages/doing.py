@@ -59,6 +59,8 @@ async def ask(request: Request, action: str, who: Annotated[Signed, Depends(edge
     """The form of a step, for the packages or the kit in the address."""
     door = await door_of(request, action, who)
     query = request.query_params
+    if action == "disposal.carry_out":  # a page of its own: everything is scanned there
+        return to("/disposals/cart", kit=query.get("kit", ""))
     chosen = await forms.chosen_of(request, who, query.getlist("p"), query.get("kit"))
     return await _form(request, who, door, chosen, {})
 

@@ -153,8 +153,6 @@ def _expected(who: Signed, basket: Basket, kit: str | None, then: str | None) ->
     if kit is None or then is None or kit not in basket.kits:
         return []
     found = basket.kits[kit]
-    if then == "disposal.carry_out":
-        return [(found, p) for p in found.open_packages]
     if then not in ("handover.accept",):
         return []
     return [
@@ -164,9 +162,6 @@ def _expected(who: Signed, basket: Basket, kit: str | None, then: str | None) ->
 
 def _offered(who: Signed, found: list[tuple[Kit, Package]], then: str | None) -> list[Offered]:
     steps = for_packages(who.actor, found)
-    if then == "disposal.carry_out" and found:
-        query = "&".join(f"p={ref(k, p)}" for k, p in found)
-        return [Offered(then, f"/do/{then}?kit={found[0][0].number}&{query}", True)]
     if then is not None:
         return sorted(steps, key=lambda s: s.action != then)
     return steps

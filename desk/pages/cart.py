@@ -1,0 +1,325 @@
+"""Carrying disposals out: one cart of many kits, everything on it scanned on one page.
+
+The field takes one line for each scan: the label of a package, then its seal, then the labels of its items. A
+line that is no label is the seal of the package scanned before it. What was scanned stands in the page's own
+form, so it needs no script and nothing is kept on the server before it is sent.
+
+What is looked for and is not there, or has another seal, is a finding: it is recorded at once and stops its
+kit. The other kits go on to the observer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import TypeAdapter
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from custody import commands as c
+from custody.kit import Item, Kit, Package
+from custody.ledger import MovedOn
+from custody.number import LabelCode, NumberRefused, PartKind, parse_kit_number, parse_scan
+from custody.people import STAFF
+from custody.protocol import Retention
+from custody.purpose import TASK
+from custody.refusal import NotSeen, Refused
+from desk import edge, texts
+from desk.doors import BY_ACTION
+from desk.edge import Signed
+from desk.pages import forms
+from desk.pages.page import page, to, translated
+from desk.problems import Problem, problem_of
+from desk.service import Done, Given
+from retention.disposal import OBSERVERS
+from retention.eligibility import remaining
+
+router = APIRouter()
+ACTION: Final = "disposal.carry_out"
+MOST_LINES: Final = 4000
+MOST_KITS: Final = 50
+LONGEST_SEAL: Final = 60
+NEITHER: Final = texts._("This is neither a label nor the seal of a package that was just scanned.")
+OF_ANOTHER: Final = texts._("This is the label of a kit that is not on this cart. Put it back.")
+OF_THE_KIT: Final = texts._("This is the number of the whole kit. Scan the labels of its packages.")
+VOID: Final = texts._("This label is void: a later one is in use. Take it off and use the later one.")
+Doer = Annotated[Signed, Depends(edge.acting(ACTION))]
+
+
+@dataclass(slots=True)
+class Cart:
+    """What was scanned so far. Packages and items are named ``<kit>.P<n>`` and ``<kit>.I<n>``."""
+
+    kits: dict[str, Kit]
+    lines: list[str] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)  # what was scanned by its label -> the code
+    seals: dict[str, str] = field(default_factory=dict)  # package -> the seal that was read
+    at_hand: set[str] = field(default_factory=set)  # named without a label: they never had one
+    broken: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+    told: list[tuple[str, str]] = field(default_factory=list)  # what was not taken, and why
+    observer: str | None = None
+
+    def here(self, name: str) -> bool:
+        return name in self.labels or name in self.at_hand
+
+    def packages(self, kit: Kit) -> list[Package]:
+        return sorted(remaining(kit), key=lambda p: p.package)
+
+    def items(self, package: Package, kit: Kit) -> list[Item]:
+        return sorted((i for i in kit.items_of(package.package) if not i.missing), key=lambda i: i.item)
+
+    def other_seal(self, kit: Kit, package: Package) -> bool:
+        """Whether the seal that was read is not the one on record."""
+        read = self.seals.get(_package(kit, package.package))
+        return read is not None and package.seal is not None and read != package.seal
+
+    def complete(self, kit: Kit, package: Package) -> bool:
+        """Whether a package is here with the seal that was read, or looked for."""
+        name = _package(kit, package.package)
+        return name in self.missing or (self.here(name) and (package.seal is None or name in self.seals))
+
+    @property
+    def all(self) -> int:
+        """How many packages and items are to be scanned."""
+        return sum(1 + len(self.items(p, k)) for k in self.kits.values() for p in self.packages(k))
+
+    @property
+    def done(self) -> int:
+        """How many of them were."""
+        count = 0
+        for kit in self.kits.values():
+            for p in self.packages(kit):
+                count += self.complete(kit, p)
+                gone = _package(kit, p.package) in self.missing
+                for item in self.items(p, kit):
+                    name = _item(kit, item.item)
+                    count += gone or self.here(name) or name in self.missing
+        return count
+
+    def has_finding(self, kit: Kit) -> bool:
+        """Whether something of this kit is not there, or not as recorded."""
+        return any(each.partition(".")[0] == kit.number for each in self.missing | self.broken) or any(
+            self.other_seal(kit, p) for p in self.packages(kit)
+        )
+
+
+def _package(kit: Kit, number: int) -> str:
+    return f"{kit.number}.P{number:02}"
+
+
+def _item(kit: Kit, number: int) -> str:
+    return f"{kit.number}.I{number:02}"
+
+
+# --- reading what was scanned -----------------------------------------------------------------------------
+
+
+def scan_into(cart: Cart, lines: Sequence[str], base_url: str) -> None:
+    """Read one line after the other: labels of this cart, and seals after their packages. A line that is not
+    taken is told, and falls away."""
+    last: str | None = None
+    for line in lines[:MOST_LINES]:
+        text = line.strip()[:LONGEST_SEAL]
+        if not text:
+            continue
+        try:
+            read = parse_scan(line.strip(), [base_url])
+        except NumberRefused:
+            read = None
+        if isinstance(read, LabelCode):
+            name = _label(cart, read)
+            if name is None:
+                continue
+            last = name if read.part.kind is PartKind.PACKAGE else last
+        elif last is not None and last not in cart.seals:
+            cart.seals[last] = text
+        else:
+            cart.told.append((NEITHER, text))
+            continue
+        cart.lines.append(line.strip())
+
+
+def _label(cart: Cart, read: LabelCode) -> str | None:
+    """Put a label on the list, under the name of what it stands on; None where it is not taken."""
+    kit = cart.kits.get(str(read.kit))
+    name = f"{read.kit}.{read.part}"
+    if kit is None:
+        cart.told.append((OF_ANOTHER, read.written))
+    elif read.part.kind is PartKind.KIT:
+        cart.told.append((OF_THE_KIT, read.written))
+    elif kit.labels.get(str(read.part)) != read.serial:
+        cart.told.append((VOID, read.written))
+    else:
+        cart.labels[name] = str(read)
+        return name
+    return None
+
+
+async def _cart(request: Request, who: Signed, form: FormData) -> Cart:
+    """The cart as the form says, each kit read on record."""
+    numbers = dict.fromkeys(str(parse_kit_number(str(n))) for n in form.getlist("kit"))
+    if not 1 <= len(numbers) <= MOST_KITS:
+        raise Refused("Put 1 to {most} kits on a cart.", field="kit", most=MOST_KITS)
+    service = edge.service(request)
+    kits = {n: await service.kit(who.actor, n, "choices_trail.read", TASK) for n in numbers}
+    for kit in kits.values():
+        if kit.retention is not Retention.APPROVED:
+            raise Refused("Nobody has approved the disposal of kit {kit}.", field="kit", kit=kit.number)
+    cart = Cart(kits=kits, observer=forms.value(form, "observer"))
+    known = {
+        name
+        for kit in kits.values()
+        for p in cart.packages(kit)
+        for name in (_package(kit, p.package), *(_item(kit, i.item) for i in cart.items(p, kit)))
+    }
+    lines = [*str(form.get("scans", "")).splitlines(), str(form.get("code", ""))]
+    scan_into(cart, lines, edge.settings(request).base_url)
+    for name in ("at_hand", "broken", "missing"):
+        chosen = {str(value) for value in form.getlist(name)} & known
+        getattr(cart, name).update(chosen)
+    for name in known:
+        if typed := forms.value(form, f"seal.{name}"):
+            cart.seals[name] = typed[:LONGEST_SEAL]
+    return cart
+
+
+# --- the page ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Somebody who can be asked to observe."""
+
+    person: str
+    name: str
+    function: str
+    organisation: str
+
+
+async def _observers(request: Request, who: Signed, cart: Cart) -> list[Observer]:
+    """Who is not involved: staff of this and of other centres, and whom hospitals name; others first."""
+    directory = await edge.service(request).directory()
+    involved = {who.actor.person, *(k.disposal.approved_by for k in cart.kits.values() if k.disposal)}
+    found = {
+        each.person: Observer(
+            each.person,
+            each.name,
+            str(each.function),
+            directory.organisations[each.organisation].name,
+        )
+        for each in directory.appointments
+        if each.function in OBSERVERS and each.person not in involved
+    }
+    own = {
+        each.person
+        for each in directory.appointments
+        if each.organisation == who.actor.organisation and each.function in STAFF
+    }
+    return sorted(found.values(), key=lambda o: (o.person in own, o.organisation, o.name))
+
+
+@router.get("/disposals/cart")
+async def begin(request: Request, who: Doer) -> Response:
+    """The cart with nothing scanned yet; kits are named in the address."""
+    form = FormData([("kit", n) for n in request.query_params.getlist("kit")])
+    return await _shown(request, who, await _cart(request, who, form))
+
+
+async def _shown(
+    request: Request, who: Signed, cart: Cart, problem: Problem | None = None, *, warn: bool = False
+) -> Response:
+    return await page(
+        request,
+        "cart.html",
+        title=translated(request, texts._("Carry out disposals")),
+        who=who,
+        status=problem.status if problem else 200,
+        problem=problem,
+        cart=cart,
+        package_name=_package,
+        item_name=_item,
+        observers=await _observers(request, who, cart),
+        warn=warn,
+        findings=[k for k in cart.kits.values() if cart.has_finding(k)],
+    )
+
+
+@router.post("/disposals/cart")
+async def scan(request: Request, who: Doer) -> Response:
+    """One scan more, or the whole cart: what is not there is recorded, the rest waits for the observer."""
+    await edge.stepped_up(request, who, ACTION)
+    form = await request.form(max_fields=5000)
+    cart = await _cart(request, who, form)
+    if forms.value(form, "decision") != "carry_out":
+        return await _shown(request, who, cart)
+    if any(cart.has_finding(k) for k in cart.kits.values()) and form.get("confirmed") != "yes":
+        return await _shown(request, who, cart, warn=True)
+    return await _carry_out(request, who, cart, forms.key_of(form))
+
+
+async def _carry_out(request: Request, who: Signed, cart: Cart, key: str) -> Response:
+    """Findings first, in a command of their own; then the kits of which everything is here."""
+    stopped = [kit for kit in cart.kits.values() if cart.has_finding(kit)]
+    try:
+        if stopped:
+            await _send(request, who, _order(cart, stopped), f"{key}-found")
+            cart.kits = {n: kit for n, kit in cart.kits.items() if kit not in stopped}
+        if not cart.kits:
+            return to("/disposals", done=f"{key}-found")
+        done = await _send(request, who, _order(cart, list(cart.kits.values())), key)
+    except (Refused, NumberRefused, MovedOn) as refusal:
+        if isinstance(refusal, NotSeen):
+            raise
+        if not cart.kits:
+            raise
+        return await _shown(request, who, cart, problem_of(refusal))
+    if isinstance(done, Done):
+        return to("/disposals", done=key)
+    told = {"done": f"{key}-found"} if stopped else {}
+    return to("/disposals", waiting=done.proposal, **told)
+
+
+async def _send(request: Request, who: Signed, order: c.CarryOutDisposal, key: str) -> Any:
+    door = BY_ACTION[ACTION]
+    body = TypeAdapter(door.shape).dump_json(order)
+    return await edge.service(request).carry_out(
+        door, order, Given(actor=who.actor, key=key[:200], body=body)
+    )
+
+
+def _order(cart: Cart, kits: Sequence[Kit]) -> c.CarryOutDisposal:
+    """The command for these kits: what was scanned of them, and what was not there."""
+    refs, labels, items, gone, gone_items = [], [], [], [], []
+    for kit in kits:
+        for package in cart.packages(kit):
+            name = _package(kit, package.package)
+            if name in cart.missing:
+                gone.append(c.PackageRef(kit=kit.number, package=package.package))
+                continue
+            if cart.here(name):
+                refs.append(
+                    c.PackageRef(
+                        kit=kit.number,
+                        package=package.package,
+                        seal=cart.seals.get(name),
+                        condition="broken" if name in cart.broken else "intact",
+                    )
+                )
+            for item in cart.items(package, kit):
+                named = _item(kit, item.item)
+                ref = c.ItemRef(kit=kit.number, item=item.item)
+                if named in cart.missing:
+                    gone_items.append(ref)
+                elif named in cart.at_hand and named not in cart.labels:
+                    items.append(ref)
+        labels += [code for name, code in cart.labels.items() if name.startswith(f"{kit.number}.")]
+    return c.CarryOutDisposal(
+        packages=tuple(refs),
+        labels=tuple(labels),
+        items=tuple(items),
+        not_found=tuple(gone),
+        items_not_found=tuple(gone_items),
+        observer=cart.observer,
+    )

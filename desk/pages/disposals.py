@@ -1,0 +1,270 @@
+"""Disposals for the people who decide: many kits at once, one with its evidence, and the observer's page.
+
+Every step goes through the same door as the API's, kit by kit, so that what is refused of one stops none of
+the others. The cart in which they are carried out is `desk.pages.cart`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from custody import access, reading
+from custody import commands as c
+from custody.kit import Kit
+from custody.ledger import MovedOn
+from custody.ledger import reading as seen_by
+from custody.number import NumberRefused, parse_kit_number
+from custody.permission import PERMISSIONS, may
+from custody.protocol import Retention
+from custody.purpose import PURPOSES, TASK
+from custody.refusal import NotSeen, Refused
+from desk import edge, texts
+from desk.api.disposals import certificate_of, conditions_of, key_dates, observations_of
+from desk.doors import BY_ACTION
+from desk.edge import Signed
+from desk.pages import forms
+from desk.pages.page import day, language, moment, page, to, translated
+from desk.problems import Problem, problem_of
+from desk.service import Given
+from retention.eligibility import Condition, eligibility, remaining
+
+router = APIRouter()
+MANY: Final = {"propose": "disposal.propose", "approve": "disposal.approve"}
+SHAPES: Final = {"disposal.propose": c.ProposeDisposal, "disposal.approve": c.ApproveDisposal}
+REFUSED: Final = (Refused, NumberRefused, MovedOn)
+Watcher = Annotated[Signed, Depends(edge.acting("disposal.observe"))]
+Staff = Annotated[Signed, Depends(edge.acting("choices_trail.read"))]
+
+
+def in_words(request: Request, condition: Condition) -> str:
+    """A condition as a sentence in the reader's language, with its days and times."""
+    lang = language(request)
+
+    def told(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return moment(value, lang)
+        return day(value, lang) if isinstance(value, date) else value
+
+    return translated(request, condition.says).format(**{k: told(v) for k, v in condition.values.items()})
+
+
+# --- many kits --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A kit in a list: what keeps it from the next step, if anything, and whether it is this person's."""
+
+    kit: Kit
+    lacks: str | None
+    mine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A kit of which a step was refused, and why."""
+
+    kit: str
+    says: str
+
+
+@router.get("/disposals")
+async def disposals(request: Request, who: Staff) -> Response:
+    """Kits whose term is over, and what is proposed and approved, each to be chosen with others."""
+    return await _list(request, who)
+
+
+async def _list(request: Request, who: Signed, refused: Sequence[Refusal] = (), taken: int = 0) -> Response:
+    service = edge.service(request)
+    await access.record(service.engine, who.actor, read="kit_list", kit=None, purpose=TASK)
+    at = await edge.now(request)
+    centre = who.actor.organisation or ""
+    async with seen_by(service.engine, who.actor) as connection:
+        found = {
+            state: await reading.kits_at(connection, centre, retention=state)
+            for state in (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
+        }
+        waiting = len(await reading.open_requests(connection, centre))
+
+    def lines(state: Retention, action: str) -> list[Line]:
+        return [
+            Line(kit, _lacks(request, kit, at), _fits(action, kit, who) and may(action, who.actor, kit))
+            for kit in found[state]
+        ]
+
+    return await page(
+        request,
+        "disposals.html",
+        title=translated(request, texts._("Disposals")),
+        who=who,
+        expired=lines(Retention.EXPIRED, "disposal.propose"),
+        proposed=lines(Retention.PROPOSED, "disposal.approve"),
+        approved=lines(Retention.APPROVED, "disposal.carry_out"),
+        requests=waiting,
+        refused=refused,
+        taken=taken,
+        asked=await observations_of(service, who.actor),
+        may_propose=who.actor.function in PERMISSIONS["disposal.propose"],
+        may_approve=who.actor.function in PERMISSIONS["disposal.approve"],
+        may_carry_out=who.actor.function in PERMISSIONS["disposal.carry_out"],
+    )
+
+
+def _lacks(request: Request, kit: Kit, at: datetime) -> str | None:
+    """The first condition that is not met, of those that stand on the kit itself."""
+    lacking = next((each for each in eligibility(kit, at) if not each.met), None)
+    return in_words(request, lacking) if lacking else None
+
+
+@router.post("/disposals/{step}/many")
+async def many(request: Request, step: str, who: Annotated[Signed, Depends(edge.signed_in())]) -> Response:
+    """Propose or approve the kits that were chosen, each by itself: what is refused of one stops no other."""
+    if step not in MANY:
+        raise HTTPException(404)
+    door = BY_ACTION[MANY[step]]
+    await edge.stepped_up(request, who, door.action)
+    form = await request.form()
+    key, refused, taken = forms.key_of(form), [], 0
+    numbers = dict.fromkeys(str(each) for each in form.getlist("kit"))
+    if not numbers:
+        raise Refused("Choose at least one kit.", field="kit")
+    for number in list(numbers)[:200]:
+        made = {"kit": number}
+        body = json.dumps(made).encode()
+        given = Given(actor=who.actor, key=f"{key}-{number}"[:200], body=body)
+        try:
+            await edge.service(request).carry_out(door, SHAPES[door.action](kit=number), given)
+            taken += 1
+        except REFUSED as refusal:
+            refused.append(Refusal(number, problem_of(refusal).says(lambda text: translated(request, text))))
+    return await _list(request, who, refused, taken)
+
+
+# --- one kit ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A condition in words, with the events that bear it out."""
+
+    condition: Condition
+    says: str
+
+
+@router.get("/kits/{number}/disposal")
+async def disposal(request: Request, number: str, who: Staff) -> Response:
+    """Every condition of a disposal, met or not, with its evidence, and the next step."""
+    service = edge.service(request)
+    purpose = request.query_params.get("for", TASK)
+    found = await service.kit(
+        who.actor,
+        str(parse_kit_number(number)),
+        "choices_trail.read",
+        purpose if purpose in PURPOSES else TASK,
+    )
+    conditions = await conditions_of(service, who.actor, found, await edge.now(request))
+    disposed = found.retention is Retention.DISPOSED
+    actions = [
+        a
+        for a in ("disposal.propose", "disposal.approve", "disposal.carry_out", "disposal.withdraw")
+        if may(a, who.actor, found) and _fits(a, found, who)
+    ]
+    empty = not remaining(found) and found.retention is Retention.EXPIRED
+    if empty and may("disposal.close_empty", who.actor, found):
+        actions = ["disposal.close_empty"]
+    return await page(
+        request,
+        "disposal.html",
+        title=translated(request, texts._("Disposal")),
+        who=who,
+        kit=found,
+        conditions=[Shown(each, in_words(request, each)) for each in conditions],
+        all_met=all(each.met for each in conditions),
+        disposed=disposed,
+        destroyed=disposed and any(p.state == "destroyed" for p in found.packages.values()),
+        keys=await key_dates(request, who.actor, found),
+        actions=actions,
+        names={a.person: a.name for a in (await service.directory()).appointments},
+    )
+
+
+def _fits(action: str, kit: Kit, who: Signed) -> bool:
+    """Whether the step starts from how the kit stands, by another person than the step before."""
+    of = kit.disposal
+    match action:
+        case "disposal.propose":
+            return kit.retention is Retention.EXPIRED
+        case "disposal.approve":
+            return (
+                kit.retention is Retention.PROPOSED and of is not None and of.proposed_by != who.actor.person
+            )
+        case "disposal.carry_out":
+            return (
+                kit.retention is Retention.APPROVED and of is not None and of.approved_by != who.actor.person
+            )
+        case _:
+            return kit.retention in (Retention.PROPOSED, Retention.APPROVED)
+
+
+# --- the observer -----------------------------------------------------------------------------------------
+
+
+@router.get("/disposals/observe/{proposal}")
+async def observed(request: Request, proposal: str, who: Watcher) -> Response:
+    """Which packages are destroyed, by whom, and a place to sign. Nothing else of the kits is shown."""
+    return await _observed(request, proposal, who)
+
+
+async def _observed(request: Request, proposal: str, who: Signed, problem: Problem | None = None) -> Response:
+    service = edge.service(request)
+    asked = next((o for o in await observations_of(service, who.actor) if o.id == proposal), None)
+    if asked is None:
+        raise HTTPException(404)
+    await access.record(service.engine, who.actor, read="proposal", kit=None, purpose=TASK)
+    return await page(
+        request,
+        "observe.html",
+        title=translated(request, texts._("Observe a disposal")),
+        who=who,
+        status=problem.status if problem else 200,
+        problem=problem,
+        asked=asked,
+    )
+
+
+@router.post("/disposals/observe/{proposal}")
+async def observe(request: Request, proposal: str, who: Watcher) -> Response:
+    """Sign as the observer, or decline."""
+    form: FormData = await request.form()
+    service = edge.service(request)
+    if forms.value(form, "decision") == "decline":
+        await service.drop(proposal, who.actor)
+        return to("/")
+    await edge.stepped_up(request, who, "disposal.carry_out")
+    body = json.dumps({"proposal": proposal}).encode()
+    given = Given(actor=who.actor, key=forms.key_of(form), body=body)
+    try:
+        await service.sign(proposal, given)
+    except REFUSED as refusal:
+        if isinstance(refusal, NotSeen):
+            raise
+        return await _observed(request, proposal, who, problem_of(refusal))
+    return to("/", done=given.key)
+
+
+# --- the certificate --------------------------------------------------------------------------------------
+
+
+@router.get("/disposals/certificate.pdf")
+async def certificate(
+    request: Request, who: Annotated[Signed, Depends(edge.acting("certificate.read"))]
+) -> Response:
+    """The certificate of one kit, or one of several, as a file. Its reading is on record as a review."""
+    return await certificate_of(request, who, request.query_params.getlist("kit"), "review")
