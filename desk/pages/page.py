@@ -189,9 +189,10 @@ class Entry:
     href: str
     label: str
     current: bool
+    count: int = 0
 
 
-def _navigation(request: Request, actor: Actor | None) -> list[Entry]:
+def _navigation(request: Request, actor: Actor | None, overdue: int = 0) -> list[Entry]:
     if actor is None or actor.function is Function.VICTIM:
         return []
     f = actor.function
@@ -199,13 +200,19 @@ def _navigation(request: Request, actor: Actor | None) -> list[Entry]:
         ("/", texts._("Worklist"), True),
         ("/scan", texts._("Scan"), f in PERMISSIONS["handover.accept"]),
         ("/register", texts._("Register"), f in PERMISSIONS["kit.register"]),
+        ("/alarms", texts._("Overdue"), f in PERMISSIONS["alarm.read"]),
         ("/outage", texts._("Outage"), f in PERMISSIONS["numbers.reserve"]),
         ("/ask", texts._("Ask for evidence"), f in PERMISSIONS["request.send"]),
         ("/readings", texts._("Readings"), f in PERMISSIONS["reads.read"]),
         ("/log", texts._("Log"), True),
     ]
     here = request.url.path
-    return [Entry(h, translated(request, label), here == h) for h, label, shown in known if shown]
+    counts = {"/alarms": overdue}  # known where they were looked for
+    return [
+        Entry(h, translated(request, label), here == h, counts.get(h, 0))
+        for h, label, shown in known
+        if shown
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +238,7 @@ async def page(
         "actor": actor,
         "demo": edge.settings(request).demo,
         "form_token": (who.csrf or "") if who else "",
-        "navigation": _navigation(request, actor),
+        "navigation": _navigation(request, actor, values.get("overdue_count", 0)),
         "receipts": receipts,
         "waiting": waited,
         "problem": problem,

@@ -20,6 +20,7 @@ from desk.alarm import alarm_of
 from desk.api.readings import to_review
 from desk.api.worklists import KitTask, LeftLine, PackageLine, Worklists, worklists_of
 from desk.edge import Signed
+from desk.pages.alarms import glance
 from desk.pages.page import day, language, page, to, translated
 from desk.service import Service
 
@@ -64,6 +65,7 @@ async def home(request: Request, who: Annotated[Signed, Depends(edge.signed_in()
             {o.id: o.name for o in (await service.directory()).organisations.values()},
         )
         lists += await _linked(request, service, who.actor)
+    seen = await glance(request, service, who)
     return await page(
         request,
         "home.html",
@@ -71,6 +73,8 @@ async def home(request: Request, who: Annotated[Signed, Depends(edge.signed_in()
         who=who,
         duty=await _duty(service, who.actor),
         unsigned=may("log.read", who.actor) and alarm_of(edge.settings(request).keys) is not None,
+        overdue=seen,
+        overdue_count=seen.count if seen else 0,
         lists=[each for each in lists if each.rows or each.always],
         quiet=[each for each in lists if not each.rows and not each.always],
         stands_out=await to_review(service, who.actor) if may("reads.read", who.actor) else None,

@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 from fastapi import FastAPI
 
-from custody.number import KitNumber, written
+from custody.number import KitNumber, Part, PartKind, label_code, next_serial, written
 from custody.people import Actor, Function
 from custody.permission import Relation
 from desk.api.document import routes_of
@@ -231,6 +231,8 @@ NO_KIT: Final = frozenset(
         ("GET", "/api/alarms"),
         ("GET", "/alarms"),
         ("GET", "/stock-take"),
+        ("GET", "/stock-take/{place}"),
+        ("POST", "/stock-take/{place}/taken"),
         ("GET", "/api/proposals"),
         ("POST", "/api/proposals/{proposal}/signatures"),
         ("DELETE", "/api/proposals/{proposal}"),
@@ -301,6 +303,7 @@ FILLED: Final = {
     "place:path": "0/000",
     "key": "nowhere",
     "credential": "ef" * 16,
+    "place": "freezer-1",
 }
 
 
@@ -422,6 +425,20 @@ def _in_json() -> Iterator[Way]:
     )
 
 
+def _counting() -> Iterator[Way]:
+    """A label scanned in a stock-take: of a kit that may not be known of it says as much as of none."""
+
+    def ask(who: Asker, case: Case) -> httpx.Response:
+        number, part = KitNumber(case.number), Part(PartKind.PACKAGE, 1)
+        label = label_code(number, part, next_serial(number, part, 0))
+        return who.ask("POST", f"/stock-take/{who.place}", data={"codes": label})
+
+    action = "stock_take.take"
+    yield Way(
+        name="POST /stock-take/{place}", method="POST", ask=ask, says=action, decides=action, nowhere=(200,)
+    )
+
+
 # Asked by a way of their own above, or by a test of their own.
 ALONE: Final = frozenset(
     {
@@ -429,6 +446,7 @@ ALONE: Final = frozenset(
         ("POST", "/do/{action}"),
         ("POST", "/api/kits"),
         ("POST", "/api/kits/{number}/glass"),
+        ("POST", "/stock-take/{place}"),
         ("POST", "/api/kits/{number}/disclosures"),
         ("POST", "/api/requests"),
         ("POST", "/ask"),
@@ -450,7 +468,7 @@ class Known:
 def known_ways(app: FastAPI, now: datetime) -> Known:
     """Every route of the application, API and pages alike, as this file knows to ask it."""
     at = moment(now + timedelta(days=1))
-    ways: list[Way] = [*_do_pages(at), *_registers(now), *_on_state(at), *_in_json()]
+    ways: list[Way] = [*_do_pages(at), *_registers(now), *_on_state(at), *_in_json(), *_counting()]
     unknown_, undeclared = [], []
     for route in routes_of(app):
         said = declared(route)
