@@ -111,7 +111,9 @@ KEY_HEADER: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r"[\x21-\x7e]{8,200}")
 _ETAG: Final = re.compile(r'"([0-9a-f]{32})"')
 _FORMS: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
-_KIT_FIELDS: Final = frozenset({"kit"})
+_KIT_FIELDS: Final = frozenset({"kit", "kits"})
+_DOCUMENTS: Final = frozenset({"document"})
+"""Taken as they are, line ends included: a digest is made of them, and their own reader is the strict one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -475,7 +477,7 @@ def _read(value: object, path: str, name: str) -> object:
         return {_text(k, "body"): _read(v, f"{path}.{k}" if path else k, k) for k, v in value.items()}
     if isinstance(value, list):
         return [_read(v, f"{path}.{place}" if path else str(place), name) for place, v in enumerate(value)]
-    if not isinstance(value, str):
+    if not isinstance(value, str) or name in _DOCUMENTS:
         return value
     text = _text(value, path)
     if name in _KIT_FIELDS:

@@ -20,7 +20,6 @@ Pure: no clock, no database, no environment.
 
 from __future__ import annotations
 
-import unicodedata
 from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from functools import lru_cache
 from typing import Final
 
 from retention.period import RetentionDataError
-from retention.sourced import check_source
+from retention.sourced import check_source, check_text
 from retention.strict import answer, entries, fields, number, text
 
 FARTHEST_FROM_EASTER: Final = 100
@@ -78,8 +77,9 @@ class Holiday:
     last: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.name.strip() or len(self.name) > 100 or not unicodedata.is_normalized("NFC", self.name):
-            raise RetentionDataError("a holiday needs a name, of at most 100 characters, in Unicode NFC")
+        if not self.name.strip() or len(self.name) > 100:
+            raise RetentionDataError("a holiday needs a name, of at most 100 characters")
+        check_text(self.name, "the name of a holiday")
         if sum(one is not None for one in (self.on, self.easter, self.weekday)) != 1:
             raise RetentionDataError(
                 f"{self.name}: one of a date, days from Easter, and a weekday of a month"

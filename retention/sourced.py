@@ -17,16 +17,25 @@ from typing import Final
 
 from retention.period import Limit, Period, RetentionDataError
 
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 LONGEST_SOURCE: Final = 2000
 """Characters; a source is a few sentences and an address."""
 
 
 def check_source(source: str) -> None:
-    """Raises RetentionDataError for a source that is empty, too long, or not in Unicode NFC."""
+    """Raises RetentionDataError for a source that is empty or too long, and as `check_text` does."""
     if not source.strip() or len(source) > LONGEST_SOURCE:
         raise RetentionDataError(f"every period needs a source, of at most {LONGEST_SOURCE} characters")
-    if not unicodedata.is_normalized("NFC", source):
-        raise RetentionDataError("the text of a source has to be in Unicode NFC")
+    check_text(source, "the text of a source")
+
+
+def check_text(text: str, what: str) -> None:
+    """Raises RetentionDataError for text that is not in Unicode NFC, or that hides something: characters that
+    are not seen could make a policy read otherwise than it says."""
+    if not unicodedata.is_normalized("NFC", text):
+        raise RetentionDataError(f"{what} has to be in Unicode NFC")
+    if any(unicodedata.category(each) in _UNSEEN for each in text):
+        raise RetentionDataError(f"{what} has characters that cannot be seen, or line ends; write it without")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -219,6 +219,7 @@ Change = Callable[[dict[str, Any]], object]
             "from 1 to 12",
         ),
         (lambda c: c["days"][0].update(name=""), "needs a name"),
+        (lambda c: c["days"][0].update(name="New\u200b Year"), "characters that cannot be seen"),
         (lambda c: c["days"][0].update(substitute="friday"), "'friday' is none of none, next and nearest"),
         (lambda c: c["days"][0].update(first=2030, last=2029), "the first not after the last"),
         (lambda c: c["days"][0].update(first=1500), "years lie between"),
