@@ -201,6 +201,7 @@ def _navigation(request: Request, actor: Actor | None, overdue: int = 0) -> list
         ("/scan", texts._("Scan"), f in PERMISSIONS["handover.accept"]),
         ("/register", texts._("Register"), f in PERMISSIONS["kit.register"]),
         ("/alarms", texts._("Overdue"), f in PERMISSIONS["alarm.read"]),
+        ("/disposals", texts._("Disposals"), f in (Function.CUSTODIAN, Function.COORDINATOR)),
         ("/outage", texts._("Outage"), f in PERMISSIONS["numbers.reserve"]),
         ("/ask", texts._("Ask for evidence"), f in PERMISSIONS["request.send"]),
         ("/readings", texts._("Readings"), f in PERMISSIONS["reads.read"]),

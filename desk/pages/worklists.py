@@ -17,6 +17,7 @@ from custody.permission import PERMISSIONS, may
 from custody.protocol import Legal
 from desk import duty, edge, texts
 from desk.alarm import alarm_of
+from desk.api.disposals import observations_of
 from desk.api.readings import to_review
 from desk.api.worklists import KitTask, LeftLine, PackageLine, Worklists, worklists_of
 from desk.edge import Signed
@@ -65,6 +66,7 @@ async def home(request: Request, who: Annotated[Signed, Depends(edge.signed_in()
             {o.id: o.name for o in (await service.directory()).organisations.values()},
         )
         lists += await _linked(request, service, who.actor)
+    lists += await _to_observe(request, service, who.actor)
     seen = await glance(request, service, who)
     return await page(
         request,
@@ -80,6 +82,34 @@ async def home(request: Request, who: Annotated[Signed, Depends(edge.signed_in()
         stands_out=await to_review(service, who.actor) if may("reads.read", who.actor) else None,
         requests=await _asked(service, who.actor),
     )
+
+
+async def _to_observe(request: Request, service: Service, actor: Actor) -> list[WorkList]:
+    """Disposals that this very person is asked to observe: of any centre, without anything of its kits."""
+    if not may("disposal.observe", actor):
+        return []
+    says = translated(request, texts._("{count} packages, carried out by {name}, {organisation}"))
+    rows = tuple(
+        Row(
+            kit=None,
+            says=says.format(
+                count=len(each.packages), name=each.carried_out_by, organisation=each.organisation
+            ),
+            href=f"/disposals/observe/{each.id}",
+            step=translated(request, texts._("Look and sign")),
+            due=each.until,
+        )
+        for each in await observations_of(service, actor)
+    )
+    only = actor.function is Function.OBSERVER
+    return [
+        WorkList(
+            title=translated(request, texts._("Disposals to observe")),
+            empty=translated(request, texts._("Nobody asks you to observe a disposal.")),
+            rows=rows,
+            always=only,
+        )
+    ]
 
 
 async def _duty(service: Service, actor: Actor) -> bool:
