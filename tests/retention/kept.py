@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Final
 
 import retention
-from custody.commands import ApproveDisposal, AttemptNotice, CarryOutDisposal, PackageRef, ProposeDisposal
+from custody.commands import (
+    ApproveDisposal,
+    AttemptNotice,
+    CarryOutDisposal,
+    ItemRef,
+    PackageRef,
+    ProposeDisposal,
+)
 from custody.decision import Decided, Seen
 from custody.event import Fact
 from custody.items import TYPES
@@ -96,9 +103,10 @@ def approved(kit: Kit | None = None) -> tuple[Kit, datetime]:
 
 
 def whole(kit: str, packages: int = 3, **more: PackageRef) -> CarryOutDisposal:
-    """Every package scanned with its seal, every item named."""
+    """Every package scanned with its seal; no label was ever printed, so every item is named by its number."""
     refs = {p: ref(kit, p) for p in range(1, packages + 1)} | {each.package: each for each in more.values()}
-    return CarryOutDisposal(kit=kit, packages=tuple(refs.values()), items=tuple(range(1, 4 * packages + 1)))
+    items = tuple(ItemRef(kit=kit, item=number) for number in range(1, 4 * packages + 1))
+    return CarryOutDisposal(packages=tuple(refs.values()), items=items)
 
 
 # --- on PostgreSQL ------------------------------------------------------------------------------------
