@@ -171,7 +171,8 @@ def answered(
     at: datetime,
     channel: str | None = None,
 ) -> Decided:
-    """What came of a message that the service sent: ``sent``, ``tried``, ``failed``, ``bounced``.
+    """What came of a message that the service was to send: ``sent``, ``tried``, ``failed``, ``bounced``; or
+    ``not_wanted``, where it was not needed any more, which settles nothing.
 
     ``cites`` is the digest of the event that asked for the message; ``channel`` the one it went over.
     Raises NotNow where no notice stands any more: the term was extended or the kit reported meanwhile.
@@ -181,7 +182,7 @@ def answered(
     fields: dict[str, Any] = {"how": how, "cites": list(cites)}
     if over := channel or kit.channel:
         fields["channel"] = over
-    if how in ("sent", "not_wanted") and not settled(kit):
+    if how == "sent" and not settled(kit):
         fields["until"] = write_moment(expiry(term_of(kit), policy_of(kit, policies), at))
     return Decided(facts=(choice(kit, "notice.attempted", CLOCK, **fields),))
 

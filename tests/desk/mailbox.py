@@ -107,14 +107,15 @@ def notifying_server() -> Iterator[tuple[int, list[str]]]:
                     lines.append(told)
                     if in_content and told != ".":
                         continue
-                    in_content = told == "DATA"
-                    answers = {"DATA": "354 go on", "QUIT": "221 bye"}
-                    say(
-                        "250-receiver.example\r\n250 DSN"
-                        if told.startswith("ehlo")
-                        else answers.get(told, "250 OK")
-                    )
-                    if told == "QUIT":
+                    verb = told.split(" ")[0].lower()
+                    in_content = verb == "data"
+                    known = {
+                        "ehlo": "250-receiver.example\r\n250 DSN",
+                        "data": "354 go on",
+                        "quit": "221 bye",
+                    }
+                    say(known.get(verb, "250 OK"))
+                    if verb == "quit":
                         return
 
         thread = threading.Thread(target=talk, daemon=True)
