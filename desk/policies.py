@@ -1,12 +1,12 @@
 """Policy files at the command line: `custody policies check` and `custody policies show`, offline."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from desk.policy_words import NONE, VALUES, WRITTEN, length
-from retention.aloud import Difference, Value, differences, values
+from retention.aloud import Difference, Value, check_readable, differences, values
 from retention.period import RetentionDataError
 from retention.policy import Policy, load
 
@@ -17,6 +17,8 @@ def check(files: Sequence[Path]) -> int:
     for file in files:
         try:
             policies = _read(file)
+            for policy in policies:
+                check_readable(policy)
         except RetentionDataError as fault:
             print(f"{file}: {fault}", file=sys.stderr)
             wrong += 1
@@ -70,19 +72,23 @@ def _changed(difference: Difference) -> str:
     return f"  {named(difference.name)}: {before} -> {after}"
 
 
-def named(name: str) -> str:
+def _plain(message: str) -> str:
+    return message
+
+
+def named(name: str, translate: Callable[[str], str] = _plain) -> str:
     """What a value is called; later notices are told apart by their number."""
     first, _, number = name.partition(".")
-    return f"{VALUES[first]} {number}" if first == "reminders" else VALUES[name]
+    return f"{translate(VALUES[first])} {number}" if first == "reminders" else translate(VALUES[name])
 
 
-def worded(value: Value, lang: str = "en") -> str:
-    """A value as people read it, in English words but for its length."""
+def worded(value: Value, lang: str = "en", translate: Callable[[str], str] = _plain) -> str:
+    """A value as people read it: lengths in the words of the language, names and holidays as they stand."""
     if value.written is None:
-        return NONE[value.name]
+        return translate(NONE[value.name])
     known = WRITTEN.get(f"{value.name} {value.written}") or WRITTEN.get(value.written)
     if known is not None:
-        return known
+        return translate(known)
     if value.source is not None and value.name != "holidays":
         return length(value.written, lang)
     return value.written

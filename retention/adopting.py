@@ -27,6 +27,7 @@ from custody.people import STAFF, Actor
 from custody.permission import permit
 from custody.protocol import Legal, Retention
 from custody.refusal import Refused
+from retention.aloud import check_readable
 from retention.commands import AdoptPolicy
 from retention.period import RetentionDataError
 from retention.policy import AgeClass, Policy, load
@@ -140,6 +141,8 @@ def policy_in(order: AdoptPolicy) -> Policy:
     """The one policy of the file. Raises Refused."""
     try:
         policies = load(order.document.encode())
+        for policy in policies:
+            check_readable(policy)
     except (RetentionDataError, UnicodeEncodeError) as fault:
         raise Refused("This policy cannot be adopted: {why}.", field="document", why=str(fault)) from fault
     if len(policies) != 1:

@@ -15,7 +15,14 @@ from typing import Final
 
 from retention.holidays import Holiday, Holidays
 from retention.policy import AgeClass, Policy
-from retention.sourced import Deadlines, SourcedAnswer, SourcedLimit, SourcedPeriod, WhoDecides
+from retention.sourced import (
+    Deadlines,
+    SourcedAnswer,
+    SourcedLimit,
+    SourcedPeriod,
+    WhoDecides,
+    check_text,
+)
 from retention.term import agreed_term, last_day_of_grace, next_point
 
 WEEK: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -63,6 +70,16 @@ def differences(before: Policy, after: Policy) -> tuple[Difference, ...]:
         for name in names
         if name != "version" and old.get(name) != new.get(name)
     )
+
+
+def check_readable(policy: Policy) -> None:
+    """Raises RetentionDataError where a source has characters that are not seen when it is read.
+
+    Asked when a policy is adopted, not when it is loaded: what was adopted before stays readable.
+    """
+    for value in values(policy):
+        if value.source is not None:
+            check_text(value.source, f"{value.name}: the text of its source")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

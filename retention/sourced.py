@@ -23,10 +23,11 @@ LONGEST_SOURCE: Final = 2000
 
 
 def check_source(source: str) -> None:
-    """Raises RetentionDataError for a source that is empty or too long, and as `check_text` does."""
+    """Raises RetentionDataError for a source that is empty, too long, or not in Unicode NFC."""
     if not source.strip() or len(source) > LONGEST_SOURCE:
         raise RetentionDataError(f"every period needs a source, of at most {LONGEST_SOURCE} characters")
-    check_text(source, "the text of a source")
+    if not unicodedata.is_normalized("NFC", source):
+        raise RetentionDataError("the text of a source has to be in Unicode NFC")
 
 
 def check_text(text: str, what: str) -> None:
