@@ -205,10 +205,9 @@ async def came_back(ledger: Ledger, event: bytes, kit: str, channel: str, polici
 async def of_kits(connection: AsyncConnection, kits: Sequence[str]) -> dict[str, Standing]:
     """The newest message of each of these kits, as far as this person's rights reach."""
     o = own.outbox.c
-    newest = (
+    rows = (
         select(o.event, o.kit, o.channel, o.made_at, o.attempts, o.next_at, o.done_at, o.outcome)
         .where(o.kit.in_(tuple(kits)))
-        .order_by(o.kit, o.made_at.desc())
-        .distinct(o.kit)
+        .order_by(o.made_at)
     )
-    return {row.kit: Standing(**row._mapping) for row in await connection.execute(newest)}
+    return {row.kit: Standing(**row._mapping) for row in await connection.execute(rows)}
