@@ -210,7 +210,9 @@ def receives(actor: Actor, kit: Kit, package: Package) -> bool:
 def relations(actor: Actor, kit: Kit, package: Package | None = None) -> frozenset[Relation]:
     """How this person stands to the kit, or to one package of it."""
     if actor.function is F.VICTIM:
-        return frozenset({Rel.OWN}) if actor.card == kit.number else frozenset()
+        # A card that was stopped opens nothing, also where its page is still open somewhere.
+        own = actor.card == kit.number and kit.card != "stopped"
+        return frozenset({Rel.OWN}) if own else frozenset()
     of = kit.open_packages if package is None else (package,)
     if kept_out(actor, kit):
         return _in_person(actor, kit, of)

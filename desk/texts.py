@@ -164,6 +164,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "package.split": _("Split"),
     "package.join": _("Join"),
     "package.lose": _("Cannot be found"),
+    "search.end": _("End the search"),
     "package.find": _("Was found"),
     "package.void": _("Registered in error"),
     "package.return": _("Return belongings"),
@@ -197,9 +198,17 @@ ACTIONS: Final[Mapping[str, str]] = {
     "release.open": _("Open the kit to its centre"),
     "term.extend": _("Keep longer"),
     "term.correct": _("Correct the age class"),
+    "term.move": _("Go to the newer policy"),
     "hold.place": _("Hold"),
     "hold.lift": _("Lift a hold"),
+    "hold.review": _("The hold was looked at again"),
     "notice.attempt": _("Record a notice"),
+    "notice.send": _("Have the notice sent"),
+    "channel.prove": _("The safe channel was tried"),
+    "channel.change": _("Another safe channel"),
+    "card.stop": _("Stop the card"),
+    "card.renew": _("A new card"),
+    "majority.confirm": _("The victim has come of age"),
     "destruction.ask": _("The victim asks for destruction"),
     "destruction.confirm": _("Confirm the wish for destruction"),
     "destruction.take_back": _("Take the wish for destruction back"),
@@ -207,6 +216,9 @@ ACTIONS: Final[Mapping[str, str]] = {
     "disposal.approve": _("Approve the disposal"),
     "disposal.withdraw": _("Take the disposal back"),
     "disposal.carry_out": _("Carry out the disposal"),
+    "disposal.close_empty": _("Nothing is left to destroy"),
+    "stock_take.take": _("Stock-take of a place"),
+    "policy.adopt": _("Adopt a policy"),
 }
 
 # What a step means, in one sentence above its form. A step that explains itself has none.
@@ -258,6 +270,34 @@ EXPLAINED: Final[Mapping[str, str]] = {
     ),
     "hold.place": _("While a hold stands, nothing can be destroyed."),
     "hold.lift": _("Two people lift a hold. A hold by a judge or magistrate needs the written order."),
+    "hold.review": _(
+        "Say why the hold stays, and when it is looked at next. The coordinator can record what a magistrate"
+        " decided about the magistrate's own hold."
+    ),
+    "search.end": _(
+        "Only for what is recorded as lost. It can still be found later; it no longer keeps the kit open. A"
+        " second person signs."
+    ),
+    "term.move": _("Only where the newer policy keeps the evidence longer. Nothing is brought forward."),
+    "majority.confirm": _(
+        "Two of you saw that the victim is of age now; no date of birth is recorded. The old card stops at"
+        " once. Give a new card and try the safe channel again, with the victim."
+    ),
+    "card.stop": _("For a card that was lost, or seen by somebody else. It opens nothing from now on."),
+    "card.renew": _(
+        "A second person signs, and sees the new code and second number that one time: do it together with"
+        " the victim. The old card stops at that moment."
+    ),
+    "channel.prove": _("A message was shown, a call was answered, or the victim confirmed it in person."),
+    "channel.change": _(
+        "Only in person, or confirmed over the channel agreed before. The service sends nothing there until"
+        " it was tried. A second person signs."
+    ),
+    "notice.send": _("The service sends the notice now, over the safe channel that was agreed."),
+    "disposal.close_empty": _(
+        "Every package went back or was destroyed, or was lost and its search is ended. A second person"
+        " signs."
+    ),
     "destruction.ask": _("Nothing happens until two of you confirm identity and free will."),
     "destruction.confirm": _(
         "Two of you confirmed identity and free will. A cooling-off begins; the wish can be taken back until"
@@ -314,6 +354,16 @@ FIELDS: Final[Mapping[str, str]] = {
     "count": _("How many"),
     "readers": _("Readers"),
     "event": _("Event"),
+    "asked_by": _("Who asks"),
+    "identity": _("Are you certain who it is?"),
+    "free_will": _("Is it this person's own wish, said alone and without pressure?"),
+    "channel": _("Safe channel"),
+    "channel_address": _("Its address or number"),
+    "channel_hours": _("When a call suits"),
+    "channel_question": _("Question that is asked first"),
+    "language": _("Language"),
+    "kits": _("Kits"),
+    "document": _("Policy file"),
 }
 
 HINTS: Final[Mapping[str, str]] = {
@@ -324,7 +374,8 @@ HINTS: Final[Mapping[str, str]] = {
     "order": _("Choose the scanned file: only its digest is kept, never the file."),
     "pv": _("As it stands on the report, for example BR.37.L1.012345/2026."),
     "signature": _("Type the full name to sign. What was signed is kept as a digest."),
-    "review_on": _("May stay empty."),
+    "review_on": _("Empty: as late as the policy allows."),
+    "channel_address": _("Kept encrypted, for this centre alone."),
 }
 
 # The words of the choices, by field.
@@ -343,6 +394,7 @@ CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
         "not_reached": _("not reached"),
         "not_wanted": _("no notice was wanted"),
         "no_channel": _("there is no safe channel"),
+        "over_previous_channel": _("over the channel agreed before"),
         "unreachable": _("cannot be reached any more"),
         "sent": _("sent by the service"),
         "tried": _("tried by the service; it tries again"),
@@ -396,6 +448,22 @@ CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
     "kind": KINDS,
     "storage": STORAGE,
     "missing": {"true": _("missing"), "false": _("found again")},
+    "asked_by": {
+        "victim": _("the victim"),
+        "representative": _("a representative"),
+    },
+    "identity": {
+        "confirmed": _("yes, I am certain"),
+        "not_confirmed": _("no, or not certain"),
+    },
+    "free_will": {
+        "confirmed": _("yes, I asked and I am certain"),
+        "not_confirmed": _("no, or not certain"),
+    },
+    "representative_suspected": {
+        "no": _("no"),
+        "yes": _("yes, or it may be"),
+    },
 }
 
 # Why somebody opens a kit without a scan or a task; the word goes into the record of readings.

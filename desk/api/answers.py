@@ -9,7 +9,20 @@ from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from custody import number as numbers
-from custody.kit import Destruction, Disposal, Finding, Handover, Hold, Item, Kit, Link, Order, Package, Term
+from custody.kit import (
+    Attempt,
+    Destruction,
+    Disposal,
+    Finding,
+    Handover,
+    Hold,
+    Item,
+    Kit,
+    Link,
+    Order,
+    Package,
+    Term,
+)
 from custody.ledger import Receipt
 from custody.people import Actor, Function
 from custody.permission import Relation as Rel
@@ -31,8 +44,19 @@ class ReceiptAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CardAnswer:
+    """The victim's card: code and second secret, shown once and stored nowhere."""
+
+    code: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipts:
+    """What was recorded. `card` stands there where a card was renewed, the first time only."""
+
     receipts: tuple[ReceiptAnswer, ...]
+    card: CardAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +65,6 @@ class WaitingAnswer:
 
     proposal: str
     until: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardAnswer:
-    """The victim's card: code and second secret, shown once and stored nowhere."""
-
-    code: str
-    secret: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +157,12 @@ class Choices:
     decided_by: str | None = None
     language: str | None = None
     channel: str | None = None
+    channel_proved_at: datetime | None = None
     card: str | None = None
+    extensions: int = 0
+    of_age_at: datetime | None = None
+    attempts: tuple[Attempt, ...] = ()
+    expires_at: datetime | None = None
     reported_at: datetime | None = None
     holds: tuple[Hold, ...] = ()
     order: Order | None = None
@@ -401,7 +422,12 @@ def _choices(kit: Kit) -> Choices:
         decided_by=kit.decided_by,
         language=kit.language,
         channel=kit.channel,
+        channel_proved_at=kit.channel_proved_at,
         card=kit.card,
+        extensions=kit.extensions,
+        of_age_at=kit.of_age_at,
+        attempts=kit.attempts,
+        expires_at=kit.expires_at,
         reported_at=kit.reported_at,
         holds=tuple(kit.holds.values()),
         order=kit.order,

@@ -45,6 +45,13 @@ T = TypeVar("T")
 Route = Callable[..., Awaitable[Response]]
 
 
+def _card_of(done: Done) -> CardAnswer | None:
+    """Code and second secret of a new card, which are there this once."""
+    if done.card_code is None or done.card_secret is None:
+        return None
+    return CardAnswer(code=done.card_code, secret=done.card_secret)
+
+
 def _carried_out(done: Done | Waiting) -> Response:
     match done:
         case Waiting():
@@ -52,7 +59,8 @@ def _carried_out(done: Done | Waiting) -> Response:
             return answer(WaitingAnswer(proposal=done.proposal, until=done.until), 202, location=where)
         case Done():
             status = 200 if repeated(done.receipts) else 201
-            return answer(Receipts(receipts=receipts_of(done.receipts)), status)
+            told = Receipts(receipts=receipts_of(done.receipts), card=_card_of(done))
+            return answer(told, status)
 
 
 def _route_of(door: Door) -> Route:
@@ -99,10 +107,9 @@ async def register(
     done = await service(request).register(sent.order, given(request, who, sent.body))
     if done.kit is None:
         raise TypeError("a kit was registered without a number")
-    card = None
-    if done.card_code is not None and done.card_secret is not None:
-        card = CardAnswer(code=done.card_code, secret=done.card_secret)
-    told = Registered(kit=done.kit, written=written(done.kit), receipts=receipts_of(done.receipts), card=card)
+    told = Registered(
+        kit=done.kit, written=written(done.kit), receipts=receipts_of(done.receipts), card=_card_of(done)
+    )
     return answer(told, 200 if repeated(done.receipts) else 201, location=f"/api/kits/{done.kit}")
 
 

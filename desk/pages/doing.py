@@ -38,8 +38,9 @@ router = APIRouter()
 ON_STATE: Final = frozenset(
     action
     for action in BY_ACTION
-    if action.split(".")[0] in ("link", "order", "hold", "term", "disposal", "report")
-) | {"kit.link", "kit.restrict", "release.error", "destruction.confirm"}
+    if action.split(".")[0] in ("link", "order", "hold", "term", "disposal", "report", "card", "channel")
+) | {"majority.confirm", "kit.link", "kit.restrict", "release.error", "destruction.confirm"}
+CHANNEL_SHOWN: Final = frozenset({"notice.attempt", "notice.send", "channel.prove", "channel.change"})
 CORRECTED: Final = (Refused, NumberRefused, ValidationError, MovedOn)
 
 
@@ -135,12 +136,12 @@ def _blank() -> list[dict[str, str]]:
 
 
 async def _channel(request: Request, who: Signed, door: Door, kit: Kit | None) -> Mapping[str, str] | None:
-    """Where a notice may go: the private part, read on record, shown on the form of a notice alone."""
-    if door.action != "notice.attempt" or kit is None:
+    """Where a notice may go: the private part, read on record, shown on the forms that are about it alone."""
+    if door.action not in CHANNEL_SHOWN or kit is None:
         return None
     service = edge.service(request)
     await service.kit(who.actor, kit.number, "private.read", "task")
-    return {"channel": kit.channel or "none", **await service.ledger.read_private(who.actor, kit)}
+    return {"channel": kit.channel or "none", **await forms.private_part(request, who, kit)}
 
 
 @router.post("/do/{action}")
@@ -268,11 +269,25 @@ async def sign(
         if isinstance(refusal, NotSeen):
             raise
         return await _proposed(request, proposal, who, problem_of(refusal))
+    if done.card_code is not None:
+        return await _new_card(request, who, done)
     if done.kit is not None:
         kits = (await service.ledger.look(who.actor, [done.kit])).kits
         if done.kit in kits:
             return to(f"/kits/{done.kit}", **{"for": "task", "done": given.key})
     return to("/", done=given.key)
+
+
+async def _new_card(request: Request, who: Signed, done: Done) -> Response:
+    """The one page that shows the new card's code and second number, to who signed second."""
+    return await page(
+        request,
+        "card_renewed.html",
+        title=translated(request, texts._("A new card")),
+        who=who,
+        status=201,
+        done=done,
+    )
 
 
 # The shapes are read once at import, so that a shape which cannot be parsed fails before anybody waits.

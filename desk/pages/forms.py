@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from starlette.datastructures import FormData, UploadFile
 
 from custody import commands as c
+from custody.channel import channel_of
 from custody.items import TYPES
 from custody.kit import Kit, Package
 from custody.number import parse_kit_number
@@ -31,6 +32,7 @@ from desk.doors import Door
 from desk.pages.options import Chosen, Option, asked_in_words, listed
 from desk.pages.page import kit_written
 from desk.service import Given
+from retention.deciding import PROTECTS, nobody_decides, of_age
 from retention.holds import GROUNDS
 
 DIGESTS: Final = frozenset({"digest", "letter", "order"})
@@ -89,8 +91,10 @@ def _control(door: Door, name: str, kind: Any, chosen: Chosen) -> Control | None
         return made("hidden", value=chosen.query.get("event", ""))
     if name in ("kit", "request") and door.action == "request.answer":
         return made("hidden", value=chosen.query.get("request", "")) if name == "request" else made("text")
-    if name == "kit":
-        return made("hidden", value=chosen.kit.number if chosen.kit else "")
+    if name in ("kit", "kits"):
+        return Control(name="kit", kind="hidden", label=label, value=chosen.kit.number if chosen.kit else "")
+    if name == "asked_by" and len(who := asks(door.action, chosen.kit)) == 1:
+        return made("hidden", value=who[0])
     if name == "person":
         return None  # chosen together with the organisation
     if name in DIGESTS:
@@ -150,9 +154,21 @@ def _words(name: str, values: Sequence[str], chosen: Chosen, door: Door) -> list
         values = [v for v in values if v in allowed]
     if name == "how" and chosen.actor.function is not Function.VICTIM:
         values = [v for v in values if v != "by_card"]
+    if name == "asked_by":
+        values = asks(door.action, chosen.kit)
     if door.action == "disposal.carry_out":
         return []
     return [Option(v, known.get(v, v), translate=True) for v in values]
+
+
+def asks(action: str, kit: Kit | None) -> tuple[str, ...]:
+    """Who may be asking for this step: the victim, unless a representative decides or nobody can any more."""
+    if action not in PROTECTS or kit is None:
+        return ("victim",)
+    if any(hold.ground == "death" for hold in kit.holds.values()):
+        return ("representative",)
+    represented = kit.decided_by == "representative" and not of_age(kit)
+    return ("victim", "representative") if represented or nobody_decides(kit) else ("victim",)
 
 
 def _later(at: datetime) -> str:
@@ -319,6 +335,8 @@ async def _read(door: Door, name: str, kind: Any, form: FormData, chosen: Chosen
             return value(form, name) == "true"
         case "reason" if door.action in REASON_ASKED and value(form, name) is None:
             raise Refused("Say why.", field="reason")
+        case "kits":
+            return [kit] if (kit := value(form, "kit")) else []
         case "parts" | "readers":
             return [str(v) for v in form.getlist(name)]
     if name in DIGESTS:
@@ -443,6 +461,15 @@ def given(form: FormData, who: edge.Signed, made: Mapping[str, Any]) -> Given:
 def order(shape: type[Any], made: Mapping[str, Any]) -> Any:
     """The command, parsed as strictly as the API's. Raises Refused, ValidationError."""
     return edge.order_of(TypeAdapter(shape), dict(made))
+
+
+async def private_part(request: Request, who: edge.Signed, kit: Kit) -> dict[str, str]:
+    """The private part as it stands, of the safe channel only what was agreed last. Read on record before."""
+    parts = await edge.service(request).ledger.private_parts(who.actor, kit)
+    told = {k: v for _, part in parts for k, v in part.values.items() if not k.startswith("channel_")}
+    channel = channel_of(parts)
+    now = {"address": channel.address, "hours": channel.hours, "question": channel.question}
+    return told | {f"channel_{k}": v for k, v in now.items() if v}
 
 
 async def chosen_of(

@@ -20,7 +20,7 @@ from custody.ledger import reading as seen_by
 from custody.number import parse_kit_number
 from custody.people import STAFF
 from custody.permission import Relation, kept_out, may, relations, with_justice
-from custody.protocol import STEPS, Custody, Legal, Trail
+from custody.protocol import STEPS, Legal, Trail
 from custody.purpose import (
     GLASS,
     GLASS_HOLDS,
@@ -41,9 +41,9 @@ from desk.edge import Signed
 from desk.pages import forms
 from desk.pages.hands import drawing, stretches
 from desk.pages.page import day, kit_written, language, page, to, translated
-from desk.pages.steps import for_kit, for_packages, packages_on_offer
+from desk.pages.steps import GROUPS_OF_KIT, for_kit, for_packages, packages_on_offer
 from desk.problems import Problem, problem_of
-from retention.disposal import eligibility
+from retention.holds import unreviewed
 
 router = APIRouter()
 
@@ -83,6 +83,8 @@ async def kit(
         purpose=purpose,
         states=_states(request, found, who),
         steps=for_kit(who.actor, found),
+        groups=tuple(GROUPS_OF_KIT),
+        unreviewed=unreviewed(found, at),
         package_steps={p.package: for_packages(who.actor, [(found, p)]) for p in found.packages.values()},
         mine_to_accept=packages_on_offer(who.actor, found),
         trail=[_told(e, names) for e in reversed(trail)] if trail is not None else None,
@@ -139,7 +141,7 @@ async def _trail(request: Request, who: Signed, kit: Kit, purpose: str) -> list[
         return await reading.trail(connection, kit.number, Trail.CUSTODY)
 
 
-PRIVATE: Final = ("hospital_reference", "channel_address")
+PRIVATE: Final = ("hospital_reference", "channel_address", "channel_hours", "channel_question")
 """What of the private part stands on the kit's page beside what each item is."""
 
 
@@ -149,7 +151,7 @@ async def _private_part(request: Request, who: Signed, kit: Kit, purpose: str) -
         return {}
     service = edge.service(request)
     await service.kit(who.actor, kit.number, "private.read", purpose)
-    return await service.ledger.read_private(who.actor, kit)
+    return await forms.private_part(request, who, kit)
 
 
 async def _glass_until(request: Request, who: Signed, kit: Kit, at: datetime) -> str | None:
@@ -321,50 +323,6 @@ async def choices(
         may_disclose=may("choices.disclose", who.actor, found),
         handed_out=handed_out,
     )
-
-
-@router.get("/kits/{number}/disposal")
-async def disposal(
-    request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("kit.read"))]
-) -> Response:
-    """Every condition of a disposal, met or not, and the next step."""
-    service = edge.service(request)
-    found = await service.kit(who.actor, str(parse_kit_number(number)), "choices_trail.read", "task")
-    async with seen_by(service.engine, who.actor) as connection:
-        open_ = len(await reading.open_requests(connection, found.centre))
-    conditions = eligibility(found, await edge.now(request), open_)
-    names = {a.person: a.name for a in (await service.directory()).appointments}
-    actions = [
-        a
-        for a in ("disposal.propose", "disposal.approve", "disposal.carry_out", "disposal.withdraw")
-        if may(a, who.actor, found) and _fits(a, found, who)
-    ]
-    return await page(
-        request,
-        "disposal.html",
-        title=translated(request, texts._("Disposal")),
-        who=who,
-        kit=found,
-        conditions=conditions,
-        all_met=all(c.met for c in conditions),
-        actions=actions,
-        names=names,
-        not_open=[p for p in found.packages.values() if p.state is Custody.LOST],
-    )
-
-
-def _fits(action: str, kit: Kit, who: Signed) -> bool:
-    state = str(kit.retention)
-    match action:
-        case "disposal.propose":
-            return state == "expired"
-        case "disposal.approve":
-            return state == "proposed"
-        case "disposal.carry_out":
-            approved = kit.disposal.approved_by if kit.disposal else None
-            return state == "approved" and approved != who.actor.person
-        case _:
-            return state in ("proposed", "approved")
 
 
 @router.post("/kits/{number}/bundle")

@@ -90,6 +90,9 @@ async def _order(form: FormData) -> dict[str, Any]:
         "decided_by": forms.value(form, "decided_by") or "victim",
         "channel": forms.value(form, "channel") or "none",
         "channel_address": forms.value(form, "channel_address"),
+        "channel_hours": forms.value(form, "channel_hours"),
+        "channel_question": forms.value(form, "channel_question"),
+        "representative_suspected": forms.value(form, "representative_suspected"),
     }
     made = {
         "examined_at": forms.when(form, "examined_at"),
@@ -109,6 +112,16 @@ async def _order(form: FormData) -> dict[str, Any]:
 @router.post("/card")
 async def card(request: Request, who: Annotated[Signed, Depends(edge.acting("kit.register"))]) -> Response:
     """The card as a file, from the code in the form: it is printed now or never, and kept nowhere."""
+    return await _card(request)
+
+
+@router.post("/card/renewed")
+async def renewed(request: Request, who: Annotated[Signed, Depends(edge.acting("card.renew"))]) -> Response:
+    """The same for a new card, which a coordinator may have signed for."""
+    return await _card(request)
+
+
+async def _card(request: Request) -> Response:
     code = parse_code(forms.value(await request.form(), "card_code") or "")
     made = VictimCard(
         address=f"{edge.settings(request).base_url}/v",

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from custody.kit import Kit, Package
-from custody.people import Actor
+from custody.people import Actor, Function
 from custody.permission import may, with_justice
 from custody.protocol import STEPS, Custody, Legal, Retention
+from desk import texts
+from retention.deciding import nobody_decides, of_age
+from retention.notice import BY_SERVICE
 
 # The event that each action records first: its row of the protocol says from which states it may start.
 RECORDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -32,6 +35,7 @@ RECORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "package.return": ("package.returned",),
     "package.find": ("package.found", "package.found_elsewhere"),
     "package.lose": ("package.lost",),
+    "search.end": ("search.ended",),
     "package.split": ("package.split",),
     "package.void": ("package.voided",),
     "package.join": ("package.joined",),
@@ -58,6 +62,14 @@ RECORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "term.correct": ("term.corrected",),
     "hold.place": ("hold.placed",),
     "hold.lift": ("hold.lifted",),
+    "hold.review": ("hold.reviewed",),
+    "term.move": ("term.moved",),
+    "majority.confirm": ("majority.confirmed",),
+    "card.stop": ("card.stopped",),
+    "card.renew": ("card.renewed",),
+    "channel.prove": ("channel.proved",),
+    "channel.change": ("channel.changed",),
+    "notice.send": ("notice.queued",),
     "notice.attempt": ("notice.attempted",),
     "destruction.ask": ("destruction.requested",),
     "destruction.confirm": ("destruction.confirmed",),
@@ -66,6 +78,7 @@ RECORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "disposal.approve": ("disposal.approved",),
     "disposal.withdraw": ("disposal.withdrawn",),
     "disposal.carry_out": ("disposal.carried_out",),
+    "disposal.close_empty": ("disposal.nothing_left",),
 }
 
 # Steps on packages that are taken after scanning them, the usual ones first.
@@ -87,6 +100,7 @@ WITH_PACKAGES: Final = (
     "package.return",
     "package.find",
     "package.lose",
+    "search.end",
     "package.void",
     "incident.open",
     "package.take_over",
@@ -95,38 +109,55 @@ USUAL: Final = frozenset({"handover.accept", "handover.offer", "package.store", 
 ONE_PACKAGE: Final = ("package.split",)
 TWO_PACKAGES: Final = ("labels.swapped",)
 
-# Steps on the kit as a whole, in the order of its way.
-WITH_KIT: Final = (
-    "labels.print",
-    "report.declare",
-    "kit.link",
-    "term.extend",
-    "notice.attempt",
-    "hold.place",
-    "hold.lift",
-    "order.enter",
-    "order.confirm",
-    "kit.supplement",
-    "item.finding",
-    "package.join",
-    "report.withdraw",
-    "withdrawal.wish",
-    "link.move",
-    "link.end",
-    "link.error",
-    "release.error",
-    "release.open",
-    "kit.restrict",
-    "restriction.lift",
-    "term.correct",
-    "destruction.ask",
-    "destruction.confirm",
-    "destruction.take_back",
-    "disposal.propose",
-    "disposal.approve",
-    "disposal.withdraw",
-    "choices.disclose",
-)
+# Steps on the kit as a whole, in the order of its way; what belongs together stands together.
+VICTIM_DECIDES: Final = texts._("The victim decides")
+HOLDS: Final = texts._("Holds")
+CARD_AND_CHANNEL: Final = texts._("The card and the channel")
+OTHERS: Final = texts._("Other steps with the kit")
+GROUPS_OF_KIT: Final[Mapping[str, tuple[str, ...]]] = {
+    VICTIM_DECIDES: (
+        "report.declare",
+        "term.extend",
+        "report.withdraw",
+        "withdrawal.wish",
+        "destruction.ask",
+        "destruction.confirm",
+        "destruction.take_back",
+        "majority.confirm",
+    ),
+    HOLDS: ("hold.place", "hold.review", "hold.lift"),
+    CARD_AND_CHANNEL: (
+        "notice.attempt",
+        "notice.send",
+        "channel.prove",
+        "channel.change",
+        "card.stop",
+        "card.renew",
+    ),
+    OTHERS: (
+        "labels.print",
+        "kit.link",
+        "order.enter",
+        "order.confirm",
+        "kit.supplement",
+        "item.finding",
+        "package.join",
+        "link.move",
+        "link.end",
+        "link.error",
+        "release.error",
+        "release.open",
+        "kit.restrict",
+        "restriction.lift",
+        "term.correct",
+        "disposal.propose",
+        "disposal.approve",
+        "disposal.withdraw",
+        "disposal.close_empty",
+        "choices.disclose",
+    ),
+}
+WITH_KIT: Final = tuple(action for actions in GROUPS_OF_KIT.values() for action in actions)
 FIRST_OF_KIT: Final = frozenset(
     {"labels.print", "report.declare", "kit.link", "term.extend", "notice.attempt"}
 )
@@ -139,6 +170,7 @@ class Offered:
     action: str
     href: str
     usual: bool = False
+    group: str = ""
 
 
 def ref(kit: Kit, package: Package) -> str:
@@ -198,6 +230,8 @@ def _makes_sense(action: str, actor: Actor, kit: Kit, package: Package) -> bool:
             return bool(kit.items_of(package.package))
         case "package.reseal":
             return package.state is Custody.OPENED or package.seal_broken
+        case "search.end":
+            return not package.search_ended
         case "package.find":
             return package.state is Custody.LOST or package.place is not None
         case "incident.open":
@@ -211,8 +245,9 @@ def _makes_sense(action: str, actor: Actor, kit: Kit, package: Package) -> bool:
 def for_kit(actor: Actor, kit: Kit) -> list[Offered]:
     """The steps that may be taken with the kit as a whole."""
     return [
-        Offered(action, _address(action, kit), action in FIRST_OF_KIT and _first(action, kit))
-        for action in WITH_KIT
+        Offered(action, _address(action, kit), action in FIRST_OF_KIT and _first(action, kit), group)
+        for group, actions in GROUPS_OF_KIT.items()
+        for action in actions
         if may(action, actor, kit) and possible(action, kit) and _ready(action, kit, actor)
     ]
 
@@ -241,14 +276,8 @@ def _ready(action: str, kit: Kit, actor: Actor) -> bool:
             return order_waits and kit.order is not None and kit.order.entered_by != actor.person
         case "kit.link":
             return (kit.legal is Legal.DECLARED and bool(kit.matches)) or confirmed
-        case "hold.lift":
-            return bool(kit.holds)
-        case "destruction.ask":
-            return kit.destruction is None
-        case "destruction.confirm":
-            return kit.destruction is not None and kit.destruction.until is None
-        case "destruction.take_back":
-            return kit.destruction is not None
+        case "destruction.ask" | "destruction.confirm" | "destruction.take_back":
+            return _of_destruction(action, kit)
         case "disposal.propose":
             return kit.retention is Retention.EXPIRED
         case "restriction.lift":
@@ -259,6 +288,43 @@ def _ready(action: str, kit: Kit, actor: Actor) -> bool:
             return bool(kit.items)
         case "package.join":
             return sum(p.state is Custody.OPENED for p in kit.open_packages) > 1
+        case _:
+            return _of_term(action, kit, actor)
+
+
+def _of_destruction(action: str, kit: Kit) -> bool:
+    asked = kit.destruction
+    match action:
+        case "destruction.ask":
+            return asked is None and not nobody_decides(kit)
+        case "destruction.confirm":
+            return asked is not None and asked.until is None and of_age(kit) and not kit.holds
+        case _:
+            return asked is not None
+
+
+def _of_term(action: str, kit: Kit, actor: Actor) -> bool:
+    """The same, for the steps of the agreed term."""
+    match action:
+        case "hold.lift":
+            return bool(kit.holds)
+        case "hold.review":
+            of_office = actor.function is Function.MAGISTRATE
+            return any(h.ground == "magistrate" or not of_office for h in kit.holds.values())
+        case "majority.confirm":
+            return not of_age(kit) and not nobody_decides(kit)
+        case "card.stop":
+            return kit.card == "issued"
+        case "card.renew":
+            return not nobody_decides(kit)
+        case "channel.prove":
+            return kit.channel not in (None, "none")
+        case "notice.send":
+            return kit.channel in BY_SERVICE and not nobody_decides(kit)
+        case "notice.attempt":
+            return not nobody_decides(kit)
+        case "disposal.close_empty":
+            return all(p.state is Custody.LOST and p.search_ended for p in kit.open_packages)
         case _:
             return True
 

@@ -57,6 +57,7 @@ async def _ask(request: Request, problem: Problem | None = None) -> Response:
         title=translated(request, texts._("Your page")),
         status=problem.status if problem else 200,
         problem=problem,
+        stopped="stopped" in request.query_params,
     )
 
 
@@ -158,6 +159,25 @@ WISHES: Final = (
         texts._("Keep it"),
     ),
     Wish(
+        "channel.prove",
+        texts._("The agreed way to reach me is still right"),
+        texts._(
+            "The centre may go on telling you things in the way that you agreed with it. If it is no longer"
+            " right, speak with the centre: nobody else can change it."
+        ),
+        texts._("It is still right"),
+    ),
+    Wish(
+        "card.stop",
+        texts._("Stop this card"),
+        texts._(
+            "From then on the card and its second number open nothing, and this page closes. Everything else"
+            " stays as it is; the centre can give you a new card."
+        ),
+        texts._("Stop this card"),
+        gentle=False,
+    ),
+    Wish(
         "withdrawal.wish",
         texts._("I no longer want to go on with the report"),
         texts._(
@@ -226,6 +246,10 @@ def _open(action: str, kit: Kit, who: Signed) -> bool:
             return kit.retention is not Retention.DISPOSED and all(
                 h.ground != "safety" for h in kit.holds.values()
             )
+        case "channel.prove":
+            return kit.channel not in (None, "none") and kit.retention is not Retention.DISPOSED
+        case "card.stop":
+            return kit.card == "issued"
         case "term.extend":
             return kit.retention is not Retention.DISPOSED
         case _:
@@ -306,12 +330,18 @@ async def wish(request: Request, who: Annotated[Signed, Depends(edge.acting("own
         made: dict[str, Any] = {"kit": number, "how": "by_card"}
         if action == "hold.place":
             made = {"kit": number, "ground": "safety", "reason": "asked for by card"}
+        if action == "card.stop":
+            made = {"kit": number, "reason": "asked for by card"}
         door = BY_ACTION[action]
         order: Any = forms.order(door.shape, made)
         await edge.service(request).carry_out(door, order, forms.given(form, who, made))
     except Refused as refusal:
         kit = await edge.service(request).kit(who.actor, number, "own_kit.read", "own_page")
         return await _own(request, who, kit, problem_of(refusal))
+    if action == "card.stop":
+        answer = to("/v", stopped="1")
+        answer.headers["set-cookie"] = sessions.no_cookie(https=edge.over_https(request))
+        return answer
     return to("/v/kit", done=forms.key_of(form))
 
 

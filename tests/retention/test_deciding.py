@@ -83,11 +83,9 @@ def test_a_minor_judged_capable_agrees_alone_where_the_policy_says_so() -> None:
 
 
 def test_a_representative_who_is_suspected_gets_no_card_no_notice_and_no_knowledge() -> None:
-    none = {"channel": "none", "channel_address": None}
-    for told in (
-        {"decided_by": "representative", **none},
-        {"decided_by": "victim", "channel": "email"},
-    ):
+    none: Any = {"channel": "none", "channel_address": None}
+    cases: Any = ({"decided_by": "representative", **none}, {"decided_by": "victim", "channel": "email"})
+    for told in cases:
         with pytest.raises(Refused, match="no card, no notice") as refusal:
             agreed("minor", representative_suspected="yes", **told)
         assert refusal.value.field == "agreement.representative_suspected"
@@ -103,7 +101,7 @@ def test_a_representative_who_is_suspected_gets_no_card_no_notice_and_no_knowled
 
 def test_a_suspected_representative_does_not_stand_in_the_way_where_representatives_agree() -> None:
     policies = answering("capable_minor_alone", False)
-    none = {"channel": "none", "channel_address": None}
+    none: Any = {"channel": "none", "channel_address": None}
 
     assert agreed("minor", policies, representative_suspected="yes", **none).facts
 
