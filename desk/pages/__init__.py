@@ -19,6 +19,7 @@ from desk.pages import (
     kits,
     labels,
     oversight,
+    policies,
     readings,
     register,
     scan,
@@ -58,5 +59,6 @@ for _each in (
     victim,
     oversight,
     readings,
+    policies,
 ):
     router.include_router(_each.router)

@@ -205,6 +205,7 @@ def _navigation(request: Request, actor: Actor | None, overdue: int = 0) -> list
         ("/outage", texts._("Outage"), f in PERMISSIONS["numbers.reserve"]),
         ("/ask", texts._("Ask for evidence"), f in PERMISSIONS["request.send"]),
         ("/readings", texts._("Readings"), f in PERMISSIONS["reads.read"]),
+        ("/policies", texts._("Policies"), f in PERMISSIONS["policy.read"]),
         ("/log", texts._("Log"), True),
     ]
     here = request.url.path
