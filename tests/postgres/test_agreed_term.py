@@ -1,0 +1,402 @@
+"""What the database itself refuses about terms, notices and cards; and what waits in the outbox."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from custody.event import Event, Fact, write_moment
+from custody.kit import Kit, to_document
+from custody.people import CLOCK, Actor, Function
+from custody.trail import NotAStep, after
+from tests.conftest import Database, Engines
+from tests.custody.byhand import ByHand, refused
+from tests.custody.story import (
+    COORDINATOR,
+    CUSTODIAN,
+    NURSE,
+    NURSE_2,
+    OTHER_NURSE,
+    Story,
+    begin,
+    new_number,
+)
+from tests.postgres.forging import BYTES, PROTOCOL
+from tests.retention.kept import adopt, kept
+
+pytestmark = pytest.mark.anyio
+
+Advance = Callable[[timedelta], None]
+DAY = timedelta(days=1)
+BELGIUM = {"id": "belgium", "version": 1}
+
+
+class Hand:
+    """One kit under Belgium's policy (six months; notice 60 days, cooling-off 30), and a hand that writes."""
+
+    def __init__(self, byhand: ByHand, story: Story, number: str, advance: Advance) -> None:
+        self.db, self.story, self.number, self.advance = byhand, story, number, advance
+
+    @property
+    def kit(self) -> Kit:
+        return self.db.kit(self.number)
+
+    def at(self, days: float) -> str:
+        return write_moment(self.db.now() + days * DAY)
+
+    def until(self, moment: datetime | None) -> None:
+        """Wait for this moment."""
+        assert moment is not None
+        self.advance(moment - self.db.now() + timedelta(minutes=1))
+
+    def fact(self, type_: str, actor: Actor, fields: dict[str, Any], trail: str = "choices") -> Fact:
+        return Fact(type=type_, subject=f"{trail}:{self.number}", who=actor.who(), fields=fields)
+
+    def one(self, type_: str, actor: Actor = NURSE, *, trail: str = "choices", **fields: Any) -> None:
+        self.db.write(actor, self.fact(type_, actor, fields, trail))
+
+    def two(self, type_: str, *, trail: str = "choices", cards: Any = None, **fields: Any) -> None:
+        """Coraline proposes, Nils signs."""
+        fact = self.fact(type_, COORDINATOR, {**fields, "with": [NURSE_2.signs("second")]}, trail)
+        extra: dict[str, Any] = {"proposal": self.db.propose(COORDINATOR, self.number)}
+        if cards is not None:
+            extra["cards"] = cards
+        event = self.db.event(fact)
+        document = to_document(after_or_now(self.kit, event))
+        self.db.append(NURSE_2, [event], documents={self.number: document}, **extra)
+
+    def forged(self, type_: str, actor: Actor = NURSE, **fields: Any) -> None:
+        """What the service would never decide: the projection stays as it is."""
+        self.db.write(actor, self.fact(type_, actor, fields), to_document(self.kit))
+
+    def outbox(self) -> list[tuple[Any, ...]]:
+        rows = self.db.of("clerk").execute(
+            "SELECT encode(event, 'hex'), channel, attempts, done_at IS NOT NULL, outcome"
+            " FROM retention.outbox WHERE kit = %s ORDER BY made_at, event",
+            [self.number],
+        )
+        return rows.fetchall()
+
+    def column(self, name: str) -> Any:
+        rows = self.db.of("superuser").execute(
+            f"SELECT {name} FROM custody.kit WHERE number = %s",  # a name of this file
+            [self.number],
+        )
+        (value,) = rows.fetchone() or (None,)
+        return value
+
+
+def after_or_now(kit: Kit, event: Event) -> Kit:
+    """What an honest service would leave; the kit as it is where there is no such step."""
+    try:
+        return after(kit, event)
+    except NotAStep:
+        return kit
+
+
+@pytest.fixture
+async def hand(database: Database, engines: Engines, advance: Advance) -> AsyncIterator[Hand]:
+    story = await begin(engines.service, engines.clerk)
+    await adopt(story)
+    number = await kept(story)
+    with ByHand(database) as byhand:
+        yield Hand(byhand, story, number, advance)
+
+
+def noticed(hand: Hand, **fields: Any) -> str:
+    """The notice is due; answers the digest of its event."""
+    term = hand.kit.term
+    assert term is not None
+    hand.until(term.over_at - 61 * DAY)
+    hand.one("notice.due", CLOCK, **fields)
+    return hand.kit.choices_head.digest or ""
+
+
+# --- terms ---------------------------------------------------------------------------------------
+
+
+async def test_no_term_is_agreed_that_is_shorter_than_the_policy_or_under_none_that_was_adopted(
+    hand: Hand,
+) -> None:
+    day = (hand.db.now() + 182 * DAY).date().isoformat()
+    term = {"start": day, "end": day, "notice_on": day, "over_at": hand.at(178)}
+    for policy, over_at in ((BELGIUM, hand.at(170)), ({"id": "belgium", "version": 7}, hand.at(400))):
+        with refused(PROTOCOL):
+            agreed_anew(hand, {"age_class": "adult", "policy": policy, "term": {**term, "over_at": over_at}})
+    agreed_anew(hand, {"age_class": "adult", "policy": BELGIUM, "term": {**term, "over_at": hand.at(183)}})
+    with refused(PROTOCOL):  # a minor's is fifty years
+        agreed_anew(
+            hand, {"age_class": "minor", "policy": BELGIUM, "term": {**term, "over_at": hand.at(183)}}
+        )
+
+
+def agreed_anew(hand: Hand, agreed: dict[str, Any]) -> None:
+    """A kit registered by hand, with this term."""
+    number = new_number()
+    today = hand.db.now().date().isoformat()
+    registered = hand.db.event(
+        Fact(
+            type="kit.registered",
+            subject=f"custody:{number}",
+            who=NURSE.who(),
+            fields={"centre": NURSE.organisation, "examined_on": today},
+        )
+    )
+    term = hand.db.event(
+        Fact(type="term.agreed", subject=f"choices:{number}", who=NURSE.who(), fields=agreed)
+    )
+    kit = after(after(None, registered), term)
+    hand.db.append(NURSE, [registered, term], {number: kit})
+
+
+async def test_a_corrected_age_that_shortens_the_term_leaves_the_notice_period(hand: Hand) -> None:
+    term = {"start": "2026-01-01", "end": "2026-02-01", "notice_on": "2026-01-01"}
+    said = {"age_class": "adult", "policy": BELGIUM, "reason": "an error"}
+    with refused(PROTOCOL):
+        hand.two("term.corrected", **said, term={**term, "over_at": hand.at(57)})
+    hand.two("term.corrected", **said, term={**term, "over_at": hand.at(60)})
+
+
+async def test_a_term_moves_to_a_later_end_alone(hand: Hand) -> None:
+    term = hand.kit.term
+    assert term is not None
+    told = {"start": "2026-01-01", "end": "2026-02-01", "notice_on": "2026-01-01"}
+    said = {"policy": BELGIUM, "how": "by_law", "reason": "a later policy"}
+    earlier, later = (write_moment(term.over_at + n * DAY) for n in (-1, 1))
+    with refused(PROTOCOL):
+        hand.forged("term.moved", COORDINATOR, **said, term={**told, "over_at": earlier})
+    with refused(PROTOCOL):  # nobody adopted it
+        unknown = {**said, "policy": {"id": "belgium", "version": 2}}
+        hand.forged("term.moved", COORDINATOR, **unknown, term={**told, "over_at": later})
+    hand.one("term.moved", COORDINATOR, **said, term={**told, "over_at": later})
+
+
+# --- early destruction -------------------------------------------------------------------------------
+
+
+async def test_no_cooling_off_is_shorter_than_the_policy_says(hand: Hand) -> None:
+    hand.one("destruction.requested", how="in_person")
+    with refused(PROTOCOL):
+        hand.two("destruction.confirmed", until=hand.at(27))
+    hand.two("destruction.confirmed", until=hand.at(30))
+
+
+async def test_evidence_of_a_minor_is_not_destroyed_early_until_two_staff_saw_that_they_came_of_age(
+    hand: Hand,
+) -> None:
+    number = await kept(hand.story, "minor")
+    minor = Hand(hand.db, hand.story, number, hand.advance)
+    minor.one("destruction.requested", how="in_person")
+    with refused(PROTOCOL):
+        minor.two("destruction.confirmed", until=minor.at(30))
+    with refused(PROTOCOL):  # one person alone
+        minor.forged("majority.confirmed", how="in_person")
+    minor.two("majority.confirmed", how="in_person")
+    minor.two("destruction.confirmed", until=minor.at(30))
+    assert minor.kit.of_age_at is not None
+
+
+async def test_who_asked_for_the_destruction_needs_no_notice_of_it(hand: Hand) -> None:
+    hand.one("destruction.requested", how="in_person")
+    hand.two("destruction.confirmed", until=hand.at(30))
+    hand.advance(31 * DAY)
+    day = hand.db.now().date().isoformat()
+    term = {"start": day, "end": day, "notice_on": day, "over_at": hand.at(0)}
+    hand.one("destruction.cooled_off", CLOCK, term=term)
+    assert hand.column("retention") == "expired"
+    assert hand.column("expires_at") == hand.column("term_over_at")
+
+
+# --- notices ------------------------------------------------------------------------------------
+
+
+async def test_no_term_expires_before_somebody_was_told_and_the_notice_period_is_over(hand: Hand) -> None:
+    noticed(hand)
+    term = hand.kit.term
+    assert term is not None
+    hand.until(term.over_at)
+    with refused(PROTOCOL):
+        hand.forged("term.expired", CLOCK)
+    for until in (hand.at(-1), hand.at(57)):
+        with refused(PROTOCOL):
+            hand.forged("notice.attempted", how="reached", until=until)
+    hand.one("notice.attempted", how="reached", channel="phone", until=hand.at(60))
+    with refused(PROTOCOL):
+        hand.forged("term.expired", CLOCK)
+    hand.until(hand.kit.expires_at)
+    hand.one("term.expired", CLOCK)
+    assert hand.column("retention") == "expired"
+
+
+async def test_a_settled_notice_is_forgotten_when_the_term_runs_again(hand: Hand) -> None:
+    noticed(hand, remind_on="2027-01-01")
+    hand.one("notice.attempted", how="reached", until=hand.at(70))
+    assert hand.column("expires_at") is not None
+    assert hand.column("remind_on") is not None
+    term = {"start": "2026-01-01", "end": "2028-02-01", "notice_on": "2028-01-01"}
+    hand.one("term.extended", how="by_phone", policy=BELGIUM, term={**term, "over_at": hand.at(500)})
+    assert (hand.column("expires_at"), hand.column("remind_on")) == (None, None)
+    assert (hand.kit.attempts, hand.kit.extensions) == ((), 1)
+
+
+async def test_each_writer_has_words_of_its_own_for_an_attempt(hand: Hand) -> None:
+    noticed(hand)
+    for how in ("sent", "failed", "in_person"):
+        with refused(PROTOCOL):
+            hand.forged("notice.attempted", how=how)
+    for how in ("reached", "posted", "unreachable"):
+        with refused(PROTOCOL):
+            hand.forged("notice.attempted", CLOCK, how=how)
+    with refused(BYTES):  # and neither writes in the other's name
+        hand.db.write(
+            NURSE, hand.fact("notice.attempted", CLOCK, {"how": "not_wanted"}), to_document(hand.kit)
+        )
+    card = Actor(function=Function.VICTIM, card=hand.number)
+    with refused(BYTES):
+        hand.forged("notice.attempted", card, how="reached")
+
+
+async def test_no_disposal_is_approved_while_what_was_sent_came_back(hand: Hand) -> None:
+    due = noticed(hand, channel="email")
+    hand.one("notice.attempted", CLOCK, how="sent", channel="email", until=hand.at(61), cites=[due])
+    hand.until(hand.kit.expires_at)
+    hand.one("term.expired", CLOCK)
+    hand.one("disposal.proposed", CUSTODIAN, packages=[{"package": 1}])
+    hand.one("notice.attempted", CLOCK, how="bounced", channel="email", cites=[due])
+    assert hand.column("expires_at") is None
+    with refused(PROTOCOL):
+        hand.forged("disposal.approved", COORDINATOR)
+    hand.one("notice.attempted", how="reached", until=hand.at(60))
+    with refused(PROTOCOL):
+        hand.forged("disposal.approved", COORDINATOR)
+    hand.until(hand.kit.expires_at)
+    hand.one("disposal.approved", COORDINATOR)
+
+
+# --- the outbox -----------------------------------------------------------------------------------
+
+
+async def test_what_is_to_be_sent_waits_from_the_same_transaction_until_the_clock_answers_it(
+    hand: Hand,
+) -> None:
+    due = noticed(hand, channel="email")
+    assert hand.outbox() == [(due, "email", 0, False, None)]
+    hand.one("notice.attempted", CLOCK, how="tried", channel="email", cites=[due])
+    assert hand.outbox() == [(due, "email", 0, False, None)]
+    hand.one("notice.attempted", CLOCK, how="sent", channel="email", until=hand.at(61), cites=[due])
+    assert hand.outbox() == [(due, "email", 0, True, "sent")]
+    for how in ("sent", "failed", "tried"):  # answered once
+        with refused(PROTOCOL):
+            hand.forged("notice.attempted", CLOCK, how=how, cites=[due])
+    hand.one("notice.queued", channel="email")
+    queued = hand.kit.choices_head.digest
+    hand.one("notice.repeated", CLOCK, channel="email")
+    with refused(PROTOCOL):  # of another event than the one that had it sent
+        hand.forged("notice.attempted", CLOCK, how="sent", cites=["ab" * 32])
+    hand.one("notice.attempted", CLOCK, how="failed", channel="email", cites=[queued])
+    assert {(row[0] == queued, row[4]) for row in hand.outbox()[1:]} == {(True, "failed"), (False, None)}
+    assert hand.column("expires_at") is None
+
+
+async def test_the_service_sends_over_the_agreed_channel_alone(hand: Hand) -> None:
+    noticed(hand)
+    for channel in ("sms", "phone", "none"):  # by e-mail, the victim said
+        with refused(PROTOCOL):
+            hand.forged("notice.queued", channel=channel)
+    hand.two("channel.changed", channel="phone", language="fr", how="in_person")
+    with refused(PROTOCOL):
+        hand.forged("notice.queued", channel="phone")
+    with refused(PROTOCOL):
+        hand.forged("notice.queued", channel="email")
+    assert hand.outbox() == []
+
+
+async def test_what_still_waits_falls_when_the_term_runs_again_or_a_report_stops_it(hand: Hand) -> None:
+    due = noticed(hand, channel="email")
+    hand.one("report.declared", how="by_phone", decided_by="victim")
+    assert hand.outbox() == [(due, "email", 0, True, "overtaken")]
+
+
+async def test_a_second_agreement_brings_no_other_channel(hand: Hand) -> None:
+    said = {"documents": [{"kind": "agreement_form", "digest": "ab" * 32}], "decided_by": "victim"}
+    with refused(PROTOCOL):
+        hand.forged("agreement.recorded", **said, language="nl", channel="sms")
+    with refused(PROTOCOL):  # nor does one person
+        hand.forged("channel.changed", channel="sms", language="nl", how="in_person")
+
+
+async def test_the_outbox_is_seen_where_the_kit_is_and_the_clerk_alone_moves_it_on(hand: Hand) -> None:
+    noticed(hand, channel="email")
+    service = hand.db.of("service")
+    for actor, seen in ((NURSE, 1), (OTHER_NURSE, 0), (Actor(function=Function.VICTIM, card=hand.number), 0)):
+        with service.transaction():
+            context = {k: v for k, v in actor.context().items() if v}
+            for name, value in context.items():
+                service.execute("SELECT set_config(%s, %s, true)", [f"custody.{name}", value])
+            (count,) = service.execute("SELECT count(*) FROM retention.outbox").fetchone() or (None,)
+            assert count == seen, actor
+    clerk = hand.db.of("clerk")
+    clerk.execute("UPDATE retention.outbox SET attempts = 1, claimed_until = now(), next_at = now()")
+    for forbidden in (
+        "UPDATE retention.outbox SET done_at = now(), outcome = 'sent'",
+        "DELETE FROM retention.outbox",
+        "INSERT INTO retention.outbox SELECT * FROM retention.outbox",
+    ):
+        with refused("42501"):
+            clerk.execute(forbidden)
+
+
+# --- holds, cards, nothing left -----------------------------------------------------------------------
+
+
+async def test_only_a_hold_that_stands_is_reviewed(hand: Hand) -> None:
+    hold = {"id": "ab" * 16, "ground": "centre", "review_on": "2027-01-01"}
+    with refused(PROTOCOL):
+        hand.forged("hold.reviewed", COORDINATOR, hold=hold, reason="none stands")
+    hand.one("hold.placed", hold=hold)
+    hand.one("hold.reviewed", COORDINATOR, hold={**hold, "review_on": "2027-06-01"}, reason="still needed")
+    assert hand.column("holds") == 1
+    assert str(hand.kit.holds["ab" * 16].review_on) == "2027-06-01"
+
+
+async def test_a_card_is_renewed_by_two_people_and_never_without_the_new_one(hand: Hand) -> None:
+    code = hashlib.sha256(b"another code").hexdigest()
+    card = {"kit": hand.number, "code_hash": code, "secret_hash": "none"}
+    with refused(BYTES):
+        hand.two("card.renewed", how="in_person")
+    with refused(BYTES):
+        hand.two("majority.confirmed", how="in_person", cards=[card])
+    hand.two("card.renewed", how="in_person", cards=[card])
+    rows = hand.db.of("superuser").execute(
+        "SELECT encode(code_hash, 'hex') FROM custody.card WHERE kit = %s AND stopped_at IS NULL",
+        [hand.number],
+    )
+    assert rows.fetchall() == [(code,)]
+
+
+async def test_a_kit_is_closed_without_a_disposal_only_when_nothing_of_it_is_left_or_looked_for(
+    hand: Hand,
+) -> None:
+    noticed(hand)
+    hand.one("notice.attempted", how="posted", until=hand.at(62))
+    hand.until(hand.kit.expires_at)
+    hand.one("term.expired", CLOCK)
+    three = [{"package": n} for n in (1, 2, 3)]
+    for package in three[:2]:
+        hand.two("package.returned", trail="custody", packages=[package])
+    with refused(PROTOCOL):  # the third lies there
+        hand.two("disposal.nothing_left", reason="nothing is left")
+    hand.one("package.lost", trail="custody", packages=[three[2]], reason="not in its place")
+    with refused(PROTOCOL):  # and now it is looked for
+        hand.two("disposal.nothing_left", reason="nothing is left")
+    hand.two("search.ended", trail="custody", packages=[three[2]], reason="looked for everywhere")
+    hand.one("package.found", trail="custody", packages=[three[2]])
+    hand.one("package.lost", trail="custody", packages=[three[2]], reason="lost again")
+    with refused(PROTOCOL):  # that search was another one
+        hand.two("disposal.nothing_left", reason="nothing is left")
+    hand.two("search.ended", trail="custody", packages=[three[2]], reason="looked for everywhere")
+    hand.two("disposal.nothing_left", reason="nothing is left")
+    assert hand.column("retention") == "disposed"
+    assert hand.column("disposed_at") is not None
