@@ -19,6 +19,7 @@ from custody.permission import Relation
 from desk.api.document import routes_of
 from desk.doors import BY_ACTION, DOORS, Door
 from desk.edge import Acting, Openly, declared
+from desk.pages.doing import CHANNEL_SHOWN
 from desk.session import cookie_name, form_token
 from tests.custody.story import CENTRE
 from tests.desk.conftest import Desk, moment, new_kit, refs
@@ -110,6 +111,12 @@ def orders(kit: str, at: str, digest: str = "ab" * 32, place: str = "cupboard") 
         "first": packages[0],
         "second": {"kit": kit, "package": 2},
         "readers": ["coraline"],
+        "kits": [kit],
+        "identity": "confirmed",
+        "free_will": "confirmed",
+        "channel": "none",
+        "language": "nl",
+        "document": "{}",
         "kit": kit,
     }
     made = {}
@@ -124,6 +131,10 @@ def orders(kit: str, at: str, digest: str = "ab" * 32, place: str = "cupboard") 
             order["how"] = "reached"
         if door.action == "request.answer":
             order["how"] = "match"
+        if door.action == "term.move":
+            order["how"] = "by_law"
+        if door.action == "policy.adopt":
+            order = {"document": "{}"}
         made[door.path] = order
     return made
 
@@ -260,6 +271,7 @@ NO_KIT: Final = frozenset(
         ("POST", "/outage"),
         ("GET", "/ask"),
         ("POST", "/card"),
+        ("POST", "/card/renewed"),
         ("GET", "/signatures/{proposal}"),
         ("POST", "/signatures/{proposal}"),
         ("GET", "/v/kit"),
@@ -358,7 +370,7 @@ def _do_pages(at: str) -> Iterator[Way]:
         def sent(who: Asker, case: Case, door: Door = door, form: Any = form) -> httpx.Response:
             return who.ask("POST", f"/do/{door.action}", data=form(who, case))
 
-        reads = "private.read" if door.action == "notice.attempt" else "kit.read"
+        reads = "private.read" if door.action in CHANNEL_SHOWN else "kit.read"
         if door.action != "request.answer":  # its page is asked of a request, not of a kit
             yield Way(
                 name=f"GET /do/{door.action}", method="GET", ask=opened, says=door.action, decides=reads
