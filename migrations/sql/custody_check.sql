@@ -31,25 +31,23 @@ BEGIN
     IF cardinality(keys) IS DISTINCT FROM cardinality(events) THEN
         RAISE EXCEPTION 'each event has a key of its own' USING ERRCODE = 'CU003';
     END IF;
-    SELECT w INTO wrong FROM (
-        SELECT CASE WHEN e IS NULL THEN 'none' ELSE custody.spelled(e) END FROM unnest(events) e
-    ) spelled (w) WHERE w IS NOT NULL LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'these bytes are not an event: %', wrong USING ERRCODE = 'CU003';
-    END IF;
-    SELECT array_agg(v ORDER BY n), array_agg(kit ORDER BY n), array_agg(turn_ ORDER BY n),
-           array_agg(turn_ = of_kit ORDER BY n), array_agg(ordinal ORDER BY n)
-    INTO told, kits, turns, lasts, ordinals
-    FROM (
-        SELECT n, v, kit, row_number() OVER (PARTITION BY kit ORDER BY n)::int AS turn_,
-               (count(*) OVER (PARTITION BY kit))::int AS of_kit,
-               (row_number() OVER (PARTITION BY key ORDER BY n) - 1)::int AS ordinal
+    BEGIN
+        SELECT array_agg(v ORDER BY n), array_agg(kit ORDER BY n), array_agg(turn_ ORDER BY n),
+               array_agg(turn_ = of_kit ORDER BY n), array_agg(ordinal ORDER BY n)
+        INTO told, kits, turns, lasts, ordinals
         FROM (
-            SELECT n, key, v, split_part(v ->> 'subject', ':', 2) AS kit
-            FROM unnest(events, keys) WITH ORDINALITY u (e, key, n),
-                 LATERAL (SELECT convert_from(e, 'UTF8')::jsonb OFFSET 0) r (v)
-        ) read
-    ) counted;
+            SELECT n, v, kit, row_number() OVER (PARTITION BY kit ORDER BY n)::int AS turn_,
+                   (count(*) OVER (PARTITION BY kit))::int AS of_kit,
+                   (row_number() OVER (PARTITION BY key ORDER BY n) - 1)::int AS ordinal
+            FROM (
+                SELECT n, key, v, split_part(v ->> 'subject', ':', 2) AS kit
+                FROM unnest(events, keys) WITH ORDINALITY u (e, key, n),
+                     LATERAL (SELECT convert_from(e, 'UTF8')::jsonb OFFSET 0) r (v)
+            ) read
+        ) counted;
+    EXCEPTION WHEN data_exception THEN
+        RAISE EXCEPTION 'these bytes are not an event: no JSON object' USING ERRCODE = 'CU003';
+    END;
     IF EXISTS (
         SELECT FROM unnest(told, kits) u (v, kit)
         WHERE v ->> 'subject' IS DISTINCT FROM 'choices:' || kit OR NOT changes ? kit
@@ -83,10 +81,9 @@ BEGIN
         SELECT left(w, 5), substr(w, 7) INTO state, wrong FROM (
             SELECT n, CASE
                 WHEN s.type IS NULL OR s.trail <> 'choices' OR h.subject IS NULL
-                  OR (v ->> 'number')::int IS DISTINCT FROM h.number + 1
+                  OR v ->> 'number' IS DISTINCT FROM (h.number + 1)::text
                   OR v ->> 'previous' IS DISTINCT FROM encode(h.digest, 'hex')
                   OR NOT v ?& s.needs
-                  OR (v ->> 'occurred_at')::timestamptz > at
                   OR (h.recorded_at IS NOT NULL AND at < h.recorded_at)
                   OR (at > now_ AND at IS DISTINCT FROM h.recorded_at)
                   OR at < now_ - interval '5 minutes' AND at IS DISTINCT FROM h.recorded_at
@@ -96,9 +93,11 @@ BEGIN
                     WHERE f <> ALL (s.needs || s.may || ARRAY[
                         'format', 'type', 'subject', 'number', 'previous', 'recorded_at', 'who', 'salt']))
                 THEN 'CU003 this event states what its step does not'
+                WHEN convert_from(e, 'UTF8') IS DISTINCT FROM custody.spelled_by_clock(v)
+                THEN 'CU003 these bytes are not an event: not in the one spelling'
                 WHEN k.number IS NULL THEN 'CU002 no kit is registered under this number'
             END AS w
-            FROM unnest(told, kits, turns) WITH ORDINALITY u (v, kit, turn_, n)
+            FROM unnest(events, told, kits, turns) WITH ORDINALITY u (e, v, kit, turn_, n)
             CROSS JOIN LATERAL (SELECT (v ->> 'recorded_at')::timestamptz) r (at)
             LEFT JOIN custody.step s ON s.type = v ->> 'type'
             LEFT JOIN custody.head h ON h.subject = v ->> 'subject'
@@ -198,6 +197,45 @@ BEGIN
     END LOOP;
     RETURN QUERY SELECT c FROM jsonb_object_keys(changes) c WHERE c <> ALL (moved);
 END $$;
+
+-- An instant as an event writes it; null for what no event writes.
+CREATE FUNCTION custody.moment(written text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT to_char(written::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    WHERE written ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{15}Z$'
+$$;
+
+-- What the clock states about one of its steps, in the one spelling of an event: from what was read of its bytes they
+-- are written again, field by field in their order, so that any other spelling differs. It takes a tenth of the time of
+-- custody.spelled, which holds every field of every event against its expression. Null where a value is in no form.
+CREATE FUNCTION custody.spelled_by_clock(v jsonb) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT '{"format":' || 1 || ',"type":"' || (v ->> 'type')
+        || '","subject":"' || (v ->> 'subject')
+        || '","number":' || (v ->> 'number')
+        || ',"previous":"' || (v ->> 'previous')
+        || '","recorded_at":"' || custody.moment(v ->> 'recorded_at')
+        || '","who":{"function":"clock"}'
+        || CASE WHEN v ? 'term' THEN
+               ',"term":{"start":"' || (v #>> '{term,start}')::date
+               || '","end":"' || (v #>> '{term,end}')::date
+               || '","notice_on":"' || (v #>> '{term,notice_on}')::date
+               || '","over_at":"' || custody.moment(v #>> '{term,over_at}') || '"}'
+           ELSE '' END
+        || CASE WHEN v ? 'until' THEN ',"until":"' || custody.moment(v ->> 'until') || '"' ELSE '' END
+        || CASE WHEN v ? 'remind_on' THEN ',"remind_on":"' || (v ->> 'remind_on')::date || '"' ELSE '' END
+        || CASE WHEN v ? 'channel' THEN ',"channel":"' || (v ->> 'channel') || '"' ELSE '' END
+        || CASE WHEN v ? 'how' THEN ',"how":"' || (v ->> 'how') || '"' ELSE '' END
+        || ',"salt":"' || (v ->> 'salt') || '"}'
+    WHERE v ->> 'subject' ~ '^choices:[0-9A-HJKMNP-TV-Z]{12}$'
+      AND v ->> 'number' ~ '^[1-9][0-9]{0,14}$'
+      AND v ->> 'salt' ~ '^[0-9a-f]{32}$'
+      AND (v -> 'channel' IS NULL OR v ->> 'channel' IN ('none', 'email', 'sms', 'phone', 'post'))
+$$;
 
 -- The only deletion there is, as before; and the kit's row says that it has been.
 CREATE OR REPLACE FUNCTION custody.destroy_key(kit_number text, events bytea[]) RETURNS void

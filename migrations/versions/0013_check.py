@@ -22,6 +22,7 @@ depends_on: str | Sequence[str] | None = None
 
 SQL = Path(__file__).parent.parent / "sql"
 MOMENT = postgresql.TIMESTAMP(timezone=True)
+FUNCTIONS = ("append_for_clock(text[], bytea[], jsonb)", "spelled_by_clock(jsonb)", "moment(text)")
 KEY_DESTROYED = """
 UPDATE custody.kit k SET key_destroyed_at = e.recorded_at
 FROM custody.event e WHERE e.kit = k.number AND e.type = 'key.destroyed'
@@ -44,8 +45,9 @@ def upgrade() -> None:
         "run", sa.Column("taken_over", sa.Integer, nullable=False, server_default="0"), schema="retention"
     )
     op.execute((SQL / "custody_check.sql").read_text(encoding="utf-8"))
-    op.execute("REVOKE ALL ON FUNCTION custody.append_for_clock(text[], bytea[], jsonb) FROM PUBLIC")
-    op.execute("GRANT EXECUTE ON FUNCTION custody.append_for_clock(text[], bytea[], jsonb) TO custody_clerk")
+    for name in FUNCTIONS:
+        op.execute(f"REVOKE ALL ON FUNCTION custody.{name} FROM PUBLIC")
+    op.execute(f"GRANT EXECUTE ON FUNCTION custody.{FUNCTIONS[0]} TO custody_clerk")
     op.execute("REVOKE ALL ON FUNCTION retention.late(timestamptz) FROM PUBLIC")
     op.execute("GRANT EXECUTE ON FUNCTION retention.late(timestamptz) TO custody_service")
 
@@ -53,7 +55,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Remove what was added; only for a development database."""
     op.execute("DROP FUNCTION retention.late(timestamptz)")
-    op.execute("DROP FUNCTION custody.append_for_clock(text[], bytea[], jsonb)")
+    for name in FUNCTIONS:
+        op.execute(f"DROP FUNCTION custody.{name}")
     text = (SQL / "custody_destroy_key.sql").read_text(encoding="utf-8")
     made, end, _ = text.partition("END $$;")
     op.execute(made.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION") + end)
