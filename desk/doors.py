@@ -57,6 +57,19 @@ def _observer(x: Doing, o: c.CarryOutDisposal) -> Actor | None:
 
 
 def _carry_out(x: Doing, o: c.CarryOutDisposal, s: Seen) -> Decided:
+    """An observer, who reads nothing of the kits, is not told why a disposal cannot go on."""
+    try:
+        return _carried_out(x, o, s)
+    except Refused:
+        if x.second is None or x.second.person == STAND_IN or x.second.person != o.observer:
+            raise
+        raise Refused(
+            "This disposal cannot be carried out as it stands, and nothing was recorded. Tell the person who"
+            " asked you: the reason is shown there."
+        ) from None
+
+
+def _carried_out(x: Doing, o: c.CarryOutDisposal, s: Seen) -> Decided:
     approvers = []
     for number in disposal.kits_of(o):
         kit = s.kit(number)

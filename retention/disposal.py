@@ -37,7 +37,7 @@ from custody.people import CLOCK, STAFF, Actor, Function
 from custody.permission import permit
 from custody.prosecution import choice
 from custody.protocol import Retention
-from custody.refusal import NeedsSecond, NotSeen, Refused
+from custody.refusal import NeedsSecond, Refused
 from retention.eligibility import EXPIRED, Condition, eligibility, remaining
 from retention.notice import NotNow
 from retention.policy import Policy
@@ -139,30 +139,18 @@ def carry_out(
     ``approvers`` are the people whom the approvals of these kits name. What was looked for and is not there,
     and a seal that is not as recorded, are findings: they are recorded at once, need no observer, stop their
     kit and nothing is destroyed with them. Send the rest of the cart again. Raises NeedsSecond until the
-    observer signs; whatever has come between is told to who carries it out, never to the observer.
+    observer signs.
     """
-    try:
-        carts = [
-            _cart(seen, order, number, actor, approvers, unanswered_requests) for number in kits_of(order)
-        ]
-        if not carts:
-            raise Refused("Scan at least one package.", field="packages")
-        _must_all_belong(order, carts)
-        if findings := [each for cart in carts for each in _findings(cart, actor)]:
-            if observer is not None:
-                raise Refused("What was scanned is no longer as it was.")
-            return Decided(facts=tuple(findings))
-        for cart in carts:
-            _must_be_complete(cart)
-    except NotSeen:
-        raise
-    except Refused:
-        if observer is None:
-            raise
-        raise Refused(
-            "This disposal cannot be carried out as it stands, and nothing was recorded. Tell the person who"
-            " asked you: the reason is shown there."
-        ) from None
+    carts = [_cart(seen, order, number, actor, approvers, unanswered_requests) for number in kits_of(order)]
+    if not carts:
+        raise Refused("Scan at least one package.", field="packages")
+    _must_all_belong(order, carts)
+    if findings := [each for cart in carts for each in _findings(cart, actor)]:
+        if observer is not None:
+            raise Refused("What was scanned is no longer as it was.")
+        return Decided(facts=tuple(findings))
+    for cart in carts:
+        _must_be_complete(cart)
     if observer is None:
         raise NeedsSecond
     _must_be_three(order, actor, observer, carts)

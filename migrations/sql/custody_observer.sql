@@ -94,9 +94,11 @@ BEGIN
     IF NEW.type IN ('disposal.carried_out', 'package.destroyed') THEN
         SELECT k.document #>> '{disposal,approved_by}' INTO approved_by
         FROM custody.kit k WHERE k.number = NEW.kit;
+        -- Where no approval stands, the protocol has no such step: custody.apply_to_kit says so.
         IF jsonb_array_length(others) <> 2
-           OR NOT EXISTS (SELECT FROM jsonb_array_elements(others) w
-                          WHERE w ->> 'part' = 'approver' AND w ->> 'person' = approved_by)
+           OR (approved_by IS NOT NULL AND NOT EXISTS (
+               SELECT FROM jsonb_array_elements(others) w
+               WHERE w ->> 'part' = 'approver' AND w ->> 'person' = approved_by))
            OR NOT EXISTS (SELECT FROM jsonb_array_elements(others) w
                           WHERE w ->> 'part' = 'observer' AND w ->> 'person' = NEW.person
                             AND w ->> 'function' IN ('nurse', 'custodian', 'coordinator', 'observer')) THEN

@@ -103,7 +103,7 @@ def approved(kit: Kit | None = None) -> tuple[Kit, datetime]:
 
 
 def whole(kit: str, packages: int = 3, **more: PackageRef) -> CarryOutDisposal:
-    """Every package scanned with its seal; no label was ever printed, so every item is named by its number."""
+    """Every package scanned with its seal; no label was ever printed, so items are named by their number."""
     refs = {p: ref(kit, p) for p in range(1, packages + 1)} | {each.package: each for each in more.values()}
     items = tuple(ItemRef(kit=kit, item=number) for number in range(1, 4 * packages + 1))
     return CarryOutDisposal(packages=tuple(refs.values()), items=items)

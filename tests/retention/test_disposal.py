@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, timedelta
-from functools import partial
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,23 +16,28 @@ from custody.commands import (
     CarryOutDisposal,
     DeclareReport,
     ExtendTerm,
+    ItemRef,
     Offer,
     PlaceHold,
+    PrintLabels,
     ProposeDisposal,
     Request,
     WithdrawDisposal,
 )
 from custody.decision import Decided, Seen
 from custody.event import Fact, place_in_trail
+from custody.handling import labels_printed
 from custody.handover import offer
-from custody.kit import Handover, Hold, Holder, Kit, Order, to_document
-from custody.ledger import MovedOn, reading
-from custody.people import CLOCK, Actor
+from custody.kit import Kit, to_document
+from custody.ledger import MovedOn, place, reading
+from custody.number import KitNumber, label_code, parse_part
+from custody.people import Actor, Function
 from custody.prosecution import answer, choice, declare, request
 from custody.protocol import Custody, Legal, Retention
 from custody.refusal import NeedsSecond, NotSeen, Refused
-from retention.disposal import approve, carry_out, eligibility, propose, withdraw_disposal
-from retention.keeping import extend, place_hold
+from retention.disposal import approve, carry_out, propose, withdraw_disposal
+from retention.holds import place_hold
+from retention.keeping import extend
 from tests.conftest import Engines
 from tests.custody.story import (
     CENTRE,
@@ -49,7 +53,6 @@ from tests.custody.story import (
 )
 from tests.retention.kept import (
     BELGIUM,
-    DAY,
     OBSERVER,
     adopt,
     approved,
@@ -57,10 +60,8 @@ from tests.retention.kept import (
     check,
     destroyed,
     expired,
-    kept,
     kept_until_approved,
     kept_until_expired,
-    noticed,
     then,
     whole,
     without,
@@ -76,70 +77,6 @@ async def story(engines: Engines) -> Story:
     begun = await begin(engines.service, engines.clerk)
     await adopt(begun)
     return begun
-
-
-# --- what must be so before -------------------------------------------------------------------------
-
-
-def unmet(kit: Kit, at: datetime, unanswered: int = 0) -> list[str]:
-    return [c.name for c in eligibility(kit, at, unanswered) if not c.met]
-
-
-def test_of_an_expired_kit_that_nothing_protects_every_line_is_met() -> None:
-    kit, at = expired()
-
-    assert unmet(kit, at) == []
-    assert all(c.says.endswith(".") and "{" not in c.says for c in eligibility(kit, at, 0))
-
-
-def hold() -> dict[str, Hold]:
-    return {"ab" * 16: Hold(id="ab" * 16, ground="centre")}
-
-
-def open_offer() -> dict[str, Handover]:
-    at = expired()[1]
-    somebody = Holder(name="Nora Nachtwacht")
-    given = Handover(
-        id="cd" * 16, packages=(1,), giver=somebody, receiver=somebody, offered_at=at, due_at=at + DAY
-    )
-    return {given.id: given}
-
-
-@pytest.mark.parametrize(
-    ("line", "change"),
-    [
-        ("report", {"legal": Legal.DECLARED}),
-        ("report", {"legal": Legal.LINKED}),
-        ("order", {"order": Order(digest="00" * 32, authority="Judge", dated=date(2026, 1, 20))}),
-        ("hold", {"holds": hold()}),
-        ("handover", {"handovers": open_offer()}),
-        ("packages", {"packages": {}}),
-    ],
-)
-def test_each_thing_that_protects_a_kit_is_a_line_of_its_own(line: str, change: dict[str, Any]) -> None:
-    kit, at = expired()
-
-    assert unmet(without(kit, **change), at) == [line]
-
-
-def test_a_running_term_a_waiting_request_and_packages_elsewhere_are_lines_too() -> None:
-    kit, at = expired()
-
-    assert unmet(kit, at, unanswered=1) == ["request"]
-    assert unmet(kit, at - DAY) == ["term"]
-    assert unmet(noticed()[0], at) == ["term"]
-    for state, line in ((Custody.OPENED, "opened"), (Custody.LOST, "packages")):
-        package = replace(kit.packages[1], state=state)
-        assert unmet(without(kit, packages={**kit.packages, 1: package}), at) == [line]
-    elsewhere = replace(kit.packages[1], holder=Holder(name="Ana Lyse", organisation="lab-zevenster"))
-    assert unmet(without(kit, packages={**kit.packages, 1: elsewhere}), at) == ["packages"]
-
-
-def test_a_kit_whose_term_runs_cannot_even_be_proposed() -> None:
-    kit, at = noticed()
-
-    with pytest.raises(Refused, match="The term is not over"):
-        propose(kit, ProposeDisposal(kit=kit.number), CUSTODIAN, at)
 
 
 # --- three people -------------------------------------------------------------------------------------
@@ -160,7 +97,7 @@ def test_who_approves_does_not_carry_out_even_in_another_function() -> None:
     both = replace(CUSTODIAN, person=COORDINATOR.person, name=COORDINATOR.name)
 
     with pytest.raises(Refused, match="You approved this disposal"):
-        carry_out(seen, whole(kit.number), both, OBSERVER, COORDINATOR)
+        carry_out(seen, whole(kit.number), both, None, COORDINATOR)
 
 
 @pytest.mark.parametrize("observer", [CUSTODIAN_2, COORDINATOR])
@@ -181,7 +118,7 @@ def test_police_do_not_observe_and_another_coordinator_did_not_approve() -> None
     with pytest.raises(Refused, match="employee of the hospital"):
         carry_out(seen, whole(kit.number), CUSTODIAN_2, OFFICER, COORDINATOR)
     with pytest.raises(Refused, match="not the person who approved"):
-        carry_out(seen, whole(kit.number), CUSTODIAN_2, OBSERVER, replace(COORDINATOR, person="cosima"))
+        carry_out(seen, whole(kit.number), CUSTODIAN_2, None, replace(COORDINATOR, person="cosima"))
 
 
 def test_the_table_of_permissions_keeps_others_out() -> None:
@@ -200,7 +137,8 @@ def test_the_table_of_permissions_keeps_others_out() -> None:
 
 
 def tried(order: CarryOutDisposal, kit: Kit, at: datetime) -> Decided:
-    return carry_out(Seen(at=at, kits={kit.number: kit}), order, CUSTODIAN_2, OBSERVER, COORDINATOR)
+    """By who carries it out, before anybody is asked to observe."""
+    return carry_out(Seen(at=at, kits={kit.number: kit}), order, CUSTODIAN_2, None, COORDINATOR)
 
 
 def test_a_package_that_was_not_scanned_is_asked_for_and_nothing_is_written() -> None:
@@ -211,19 +149,152 @@ def test_a_package_that_was_not_scanned_is_asked_for_and_nothing_is_written() ->
         tried(replace(order, packages=(order.packages[0], order.packages[2])), kit, at)
     with pytest.raises(Refused, match="Scan package 1 with its seal"):
         tried(whole(kit.number, first=ref(kit.number, 1, seal=None)), kit, at)
-    with pytest.raises(Refused, match="another kit"):
+    with pytest.raises(NotSeen):
         tried(whole(kit.number, first=ref("7M4P9XQ3RT6C", 1)), kit, at)
     with pytest.raises(Refused, match="twice"):
-        tried(replace(order, not_found=(3,)), kit, at)
+        tried(replace(order, not_found=(ref(kit.number, 3),)), kit, at)
+    with pytest.raises(Refused, match="at least one package"):
+        tried(CarryOutDisposal(packages=()), kit, at)
 
 
-def test_every_item_is_named_once() -> None:
+def test_an_item_that_never_had_a_label_is_named_by_its_number_once() -> None:
     kit, at = approved()
     order = whole(kit.number)
+    twelfth = order.items[-1]
 
-    for items in (order.items[:-1], (*order.items, 12), (*order.items[:-1], 13)):
-        with pytest.raises(Refused, match="Name every item"):
-            tried(replace(order, items=items), kit, at)
+    with pytest.raises(Refused, match="Item 12 never had a label: name it by its number"):
+        tried(replace(order, items=order.items[:-1]), kit, at)
+    for surplus in (twelfth, replace(twelfth, item=13)):
+        with pytest.raises(Refused, match="twice, or is not to be destroyed"):
+            tried(replace(order, items=(*order.items, surplus)), kit, at)
+    with pytest.raises(Refused, match="of another kit"):
+        tried(replace(order, items=(*order.items, replace(twelfth, kit="7M4P9XQ3RT6C"))), kit, at)
+
+
+def labelled(kit: Kit, at: datetime) -> tuple[Kit, CarryOutDisposal]:
+    """The kit with a label on every package and item, and the cart on which all of them were scanned."""
+    kit = then(kit, labels_printed(kit, PrintLabels(kit=kit.number), NURSE), at)
+    number = KitNumber(kit.number)
+    codes = tuple(
+        label_code(number, parse_part(part), serial) for part, serial in kit.labels.items() if part != "K"
+    )
+    return kit, replace(whole(kit.number), labels=codes, items=())
+
+
+def test_what_has_a_label_is_scanned_by_it_and_the_event_says_which_labels_were_scanned() -> None:
+    kit, at = approved()
+    kit, order = labelled(kit, at)
+
+    with pytest.raises(NeedsSecond):
+        tried(order, kit, at)
+    seen = Seen(at=at, kits={kit.number: kit})
+    _, destroyed_ = carry_out(seen, order, CUSTODIAN_2, OBSERVER, COORDINATOR).facts
+
+    assert {each["code"] for each in destroyed_.fields["labels"]} == set(order.labels)
+    assert len(order.labels) == 3 + 12
+
+
+def test_a_label_that_was_not_scanned_or_is_void_stops_the_cart_in_plain_words() -> None:
+    kit, at = approved()
+    plain = kit
+    kit, order = labelled(kit, at)
+    package, item = order.labels[0], order.labels[3]
+
+    def lacking(code: str) -> CarryOutDisposal:
+        return replace(order, labels=tuple(each for each in order.labels if each != code))
+
+    with pytest.raises(Refused, match="Package 1 has a label: scan it"):
+        tried(lacking(package), kit, at)
+    with pytest.raises(Refused, match="Scan item 1, or say that it is not there"):
+        tried(lacking(item), kit, at)
+    with pytest.raises(Refused, match="Item 1 has a label: scan it"):
+        tried(replace(lacking(item), items=(ItemRef(kit=kit.number, item=1),)), kit, at)
+    with pytest.raises(Refused, match="is void"):
+        tried(order, plain, at)  # no such label was ever printed for it
+    with pytest.raises(Refused, match="stands on this list twice"):
+        tried(replace(order, labels=(*order.labels, item)), kit, at)
+    with pytest.raises(Refused, match="typing error"):
+        tried(replace(order, labels=(item[:-1] + ("0" if item[-1] != "0" else "1"),)), kit, at)
+    whole_kit = label_code(KitNumber(kit.number), parse_part("K"), kit.labels["K"])
+    with pytest.raises(Refused, match="label of a whole kit"):
+        tried(replace(order, labels=(*order.labels, whole_kit)), kit, at)
+    reprinted = PrintLabels(kit=kit.number, parts=("I01",), reason="it cannot be read")
+    with pytest.raises(Refused, match="is void: a newer one was printed"):
+        tried(order, then(kit, labels_printed(kit, reprinted, NURSE), at), at)
+
+
+def test_one_cart_carries_many_kits_and_each_keeps_its_own_approver() -> None:
+    first, at = approved()
+    second, _ = approved()
+    other = replace(COORDINATOR, person="cosima", name="Cosima Koers")
+    assert second.disposal is not None
+    second = without(second, disposal=replace(second.disposal, approved_by=other.person))
+    one, two = whole(first.number), whole(second.number)
+    cart = CarryOutDisposal(packages=(*one.packages, *two.packages), items=(*one.items, *two.items))
+    seen = Seen(at=at, kits={first.number: first, second.number: second})
+
+    with pytest.raises(NeedsSecond):
+        carry_out(seen, cart, CUSTODIAN_2, None, COORDINATOR, other)
+    facts = carry_out(seen, cart, CUSTODIAN_2, OBSERVER, COORDINATOR, other).facts
+
+    assert [f.subject for f in facts] == [
+        f"{trail}:{kit.number}" for kit in (first, second) for trail in ("choices", "custody")
+    ]
+    assert [f.fields["with"][0]["person"] for f in facts] == ["coraline", "coraline", "cosima", "cosima"]
+    with pytest.raises(Refused, match="You approved this disposal"):
+        carry_out(seen, cart, replace(CUSTODIAN_2, person="cosima"), None, COORDINATOR, other)
+    with pytest.raises(Refused, match="three people"):
+        carry_out(seen, cart, CUSTODIAN_2, replace(OBSERVER, person="cosima"), COORDINATOR, other)
+
+
+def test_what_is_not_there_stops_its_kit_alone_and_the_others_go_on() -> None:
+    first, at = approved()
+    second, _ = approved()
+    one, two = whole(first.number), whole(second.number)
+    cart = CarryOutDisposal(
+        packages=(*one.packages, *two.packages[:2]),
+        items=one.items,
+        not_found=(ref(second.number, 3),),
+        items_not_found=(ItemRef(kit=second.number, item=2),),
+    )
+    seen = Seen(at=at, kits={first.number: first, second.number: second})
+
+    found = carry_out(seen, cart, CUSTODIAN_2, None, COORDINATOR)
+
+    assert [f.type for f in found.facts] == ["package.lost", "item.found_missing", "disposal.withdrawn"]
+    assert {f.subject.split(":")[1] for f in found.facts} == {second.number}
+    after = place(found.facts, seen)[1][second.number]
+    assert (after.retention, after.items[2].missing) == (Retention.EXPIRED, True)
+    rest = carry_out(seen, one, CUSTODIAN_2, OBSERVER, COORDINATOR)
+    assert {f.subject.split(":")[1] for f in rest.facts} == {first.number}
+
+
+def test_a_hospital_names_observers_and_nobody_but_the_one_who_was_asked_observes() -> None:
+    kit, at = approved()
+    seen = Seen(at=at, kits={kit.number: kit})
+    hanna = Actor(
+        function=Function.OBSERVER, person="hanna", name="Hanna Heelmeester", organisation="zh-avondster"
+    )
+    asked = replace(whole(kit.number), observer="hanna")
+
+    signed = carry_out(seen, asked, CUSTODIAN_2, hanna, COORDINATOR).facts[1].fields["with"][1]
+
+    assert (signed["part"], signed["person"], signed["function"]) == ("observer", "hanna", "observer")
+    with pytest.raises(Refused, match="Another person was asked"):
+        carry_out(seen, asked, CUSTODIAN_2, OBSERVER, COORDINATOR)
+
+
+def test_a_lost_package_that_nobody_looks_for_any_more_is_left_out_of_the_disposal() -> None:
+    kit, at = expired()
+    lost = replace(kit.packages[3], state=Custody.LOST)
+    gone = without(kit, packages={**kit.packages, 3: replace(lost, search_ended=True)})
+    still = without(kit, packages={**kit.packages, 3: lost})
+
+    with pytest.raises(Refused, match="Package 3 is lost"):
+        propose(still, ProposeDisposal(kit=kit.number), CUSTODIAN, at)
+    (proposed,) = propose(gone, ProposeDisposal(kit=kit.number), CUSTODIAN, at).facts
+
+    assert proposed.fields["packages"] == [{"package": 1}, {"package": 2}]
 
 
 @pytest.mark.parametrize("wrong", [{"seal": "S-9999"}, {"condition": "broken"}])
@@ -243,7 +314,7 @@ def test_a_seal_that_is_not_as_recorded_is_a_finding_and_takes_the_disposal_back
 def test_a_package_that_is_not_there_is_a_finding_and_needs_no_observer() -> None:
     kit, at = approved()
     order = whole(kit.number)
-    order = replace(order, packages=order.packages[:2], not_found=(3,), items=())
+    order = replace(order, packages=order.packages[:2], not_found=(ref(kit.number, 3),), items=())
 
     decided = carry_out(Seen(at=at, kits={kit.number: kit}), order, CUSTODIAN_2, None, COORDINATOR)
 
@@ -251,7 +322,8 @@ def test_a_package_that_is_not_there_is_a_finding_and_needs_no_observer() -> Non
     after = then(kit, decided, at)
     assert after.packages[3].state is Custody.LOST
     assert after.packages[1].state is Custody.SEALED
-    assert unmet(after, at) == ["packages"]
+    with pytest.raises(Refused, match="Package 3 is lost"):
+        propose(after, ProposeDisposal(kit=kit.number), CUSTODIAN, at)
 
 
 def test_what_was_added_after_the_proposal_has_to_be_proposed_too() -> None:
@@ -376,7 +448,11 @@ async def test_the_victim_freezes_with_the_card_and_the_approval_falls(
     victim = card_of(number)
     order = PlaceHold(kit=number, ground="safety", reason="frozen")
 
-    await story.do(victim, [number], lambda seen: place_hold(seen.kit(number), order, victim, "ef" * 16))
+    await story.do(
+        victim,
+        [number],
+        lambda seen: place_hold(seen.kit(number), order, victim, "ef" * 16, BELGIUM, seen.at),
+    )
 
     kit = await story.kit(number)
     assert kit.retention is Retention.EXPIRED
@@ -471,10 +547,6 @@ def made_by_hand(kit: Kit) -> Decided:
     )
 
 
-def _as_the_clock(number: str, type_: str, seen: Seen) -> Decided:
-    return Decided(facts=(choice(seen.kit(number), type_, CLOCK),))
-
-
 async def driven_to_approved(story: Story, number: str) -> None:
     """Proposed and approved by hand-made facts, whatever the rules say."""
     entries = [{"package": 1}]
@@ -516,7 +588,9 @@ async def test_without_the_rules_the_database_refuses_while_a_hold_stands(
 ) -> None:
     number = await kept_until_expired(story, advance)
     order = PlaceHold(kit=number, ground="suspected_pressure", reason="worries")
-    await story.do(NURSE, [number], lambda seen: place_hold(seen.kit(number), order, NURSE, "ab" * 16))
+    await story.do(
+        NURSE, [number], lambda seen: place_hold(seen.kit(number), order, NURSE, "ab" * 16, BELGIUM, seen.at)
+    )
     await driven_to_approved(story, number)
 
     await refused_by_the_database(story, number)
@@ -529,15 +603,6 @@ async def test_without_the_rules_the_database_refuses_while_a_hand_over_is_open(
     at = (await story.look(NURSE)).at
     order = Offer(packages=(ref(number, 2),), organisation=CENTRE, due_at=at + timedelta(hours=4))
     await story.do(NURSE, [number], lambda seen: offer(seen, order, NURSE, story.directory, "cd" * 16))
-    await driven_to_approved(story, number)
-
-    await refused_by_the_database(story, number)
-
-
-async def test_without_the_rules_the_database_refuses_while_the_term_runs(story: Story) -> None:
-    number = await kept(story)
-    for type_ in ("notice.due", "term.expired"):
-        await story.do(CLOCK, [number], partial(_as_the_clock, number, type_))
     await driven_to_approved(story, number)
 
     await refused_by_the_database(story, number)
@@ -568,7 +633,7 @@ async def test_without_rules_and_folds_the_database_refuses_a_disposal_after_a_r
     kit = seen.kit(number)
     (fact,) = made_by_hand(kit).facts
 
-    with pytest.raises(DatabaseError, match="is not possible while the legal state is declared"):
+    with pytest.raises(DatabaseError, match="was not told of the end of the term"):
         await _straight_to_append(story, kit, fact, seen)
 
     assert (await story.kit(number)).legal is Legal.DECLARED
