@@ -1,0 +1,120 @@
+"""What people do with kits whose term is over: propose, approve, and carry out with a cart of many kits."""
+
+from typing import Any
+
+from custody.commands import (
+    ApproveDisposal,
+    CarryOutDisposal,
+    ItemRef,
+    PackageRef,
+    ProposeDisposal,
+    WithdrawDisposal,
+)
+from custody.decision import Decided, Seen
+from custody.kit import Kit
+from retention.commands import CloseEmpty
+from retention.disposal import approve, carry_out, propose, withdraw_disposal
+from retention.eligibility import remaining
+from retention.keeping import close_empty
+from tests.simulation.house import House, Staff
+from tests.simulation.lives import Life, Plan, seen_kit
+
+
+async def work_on(house: House, life: Life, plan: Plan) -> bool:
+    """The next step towards the disposal of this kit. True where it now waits for the cart."""
+    kit = await seen_kit(house, life)
+    match kit.retention:
+        case "expired":
+            await (_propose if remaining(kit) else _close)(house, life, plan)
+        case "proposed":
+            await _approve(house, life, plan, kit)
+        case "approved":
+            return True
+        case _:
+            pass  # the victim asked for more time, or reported
+    return False
+
+
+async def _propose(house: House, life: Life, plan: Plan) -> None:
+    custodian, order = life.staff.custodian, ProposeDisposal(kit=life.number)
+    done = await house.tried(
+        custodian, [life.number], lambda s: propose(s.kit(life.number), order, custodian, s.at)
+    )
+    plan(life.within(1, 15) if done else life.within(10, 30), life, "dispose")
+
+
+async def _close(house: House, life: Life, plan: Plan) -> None:
+    """Nothing is left of the kit: everything was lost, and the search for it given up."""
+    staff, order = life.staff, CloseEmpty(kit=life.number, reason="nothing was found")
+    done = await house.tried(
+        staff.custodian,
+        [life.number],
+        lambda s: close_empty(
+            s.kit(life.number), order, staff.custodian, staff.coordinator, **_asked(house, staff)
+        ),
+    )
+    if not done:
+        plan(life.within(10, 30), life, "dispose")
+
+
+async def _approve(house: House, life: Life, plan: Plan, kit: Kit) -> None:
+    coordinator, order = life.staff.coordinator, ApproveDisposal(kit=life.number)
+    changed = kit.disposal is not None and set(kit.disposal.packages) != {p.package for p in remaining(kit)}
+    if changed or life.happens(0.03):
+        back = WithdrawDisposal(kit=life.number, reason="looked at again")
+        await house.tried(
+            coordinator, [life.number], lambda s: withdraw_disposal(s.kit(life.number), back, coordinator)
+        )
+        plan(life.within(2, 20), life, "dispose")
+        return
+    done = await house.tried(
+        coordinator, [life.number], lambda s: approve(s.kit(life.number), order, coordinator, s.at)
+    )
+    plan(life.within(1, 20) if done else life.within(5, 20), life, "dispose")
+
+
+def _scanned(kit: Kit) -> tuple[list[PackageRef], list[ItemRef]]:
+    left = remaining(kit)
+    inside = {p.package for p in left}
+    return (
+        [PackageRef(kit=kit.number, package=p.package, seal=p.seal) for p in left],
+        [
+            ItemRef(kit=kit.number, item=i.item)
+            for i in kit.items.values()
+            if i.package in inside and not i.missing
+        ],
+    )
+
+
+async def carry(house: House, staff: Staff, lives: list[Life], plan: Plan) -> int:
+    """One cart of one centre. Where the cart is refused, each kit goes alone; who is refused comes back."""
+    if not lives:
+        return 0
+    numbers = [life.number for life in lives]
+    seen = await house.ledger.look(staff.carrier, numbers)
+    packages: list[PackageRef] = []
+    items: list[ItemRef] = []
+    for number in numbers:
+        more, inside = _scanned(seen.kit(number))
+        packages += more
+        items += inside
+    order = CarryOutDisposal(packages=tuple(packages), items=tuple(items), observer=staff.observer.person)
+
+    def decide(now: Seen) -> Decided:
+        return carry_out(now, order, staff.carrier, staff.observer, staff.coordinator, **_asked(house, staff))
+
+    if await house.tried(staff.carrier, numbers, decide):
+        return len(lives)
+    if len(lives) == 1:
+        plan(lives[0].within(5, 20), lives[0], "dispose")
+        return 0
+    return sum([await carry(house, staff, [life], plan) for life in lives])
+
+
+def _asked(house: House, staff: Staff) -> dict[str, Any]:
+    """Requests of the police that wait are told to people early; the database counts them again."""
+    row = house.admin.execute(
+        "SELECT unanswered_requests FROM custody.organisation WHERE id = %s", [staff.centre]
+    ).fetchone()
+    assert row is not None
+    return {"unanswered_requests": row[0]}
