@@ -5,6 +5,8 @@ ago. Who may not know of the kit never comes here, so no refusal of this file te
 """
 
 from datetime import datetime
+from functools import lru_cache
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -25,6 +27,10 @@ from custody.purpose import (
     task_with,
 )
 from custody.restriction import lacks_reader
+from retention.overdue import is_overdue_for
+from retention.policy import load
+
+_read: Final = lru_cache(maxsize=256)(load)  # an adopted document never changes
 
 
 async def true_purpose(engine: AsyncEngine, actor: Actor, kit: Kit, purpose: str) -> str:
@@ -44,12 +50,16 @@ async def true_purpose(engine: AsyncEngine, actor: Actor, kit: Kit, purpose: str
 
 
 async def _waits(connection: AsyncConnection, kit: Kit, actor: Actor, at: datetime) -> bool:
-    """Tasks that do not stand on the kit: own work of today, signatures, requests, what somebody left."""
+    """Tasks that do not stand on the kit alone: own work of today, signatures, requests, what is late,
+    and what somebody left."""
     if acted_on(await readings.events_since(connection, kit.number, at - ACTED_WITHIN), actor, at):
         return True
     if actor.function not in STAFF or Relation.OF_CENTRE not in relations(actor, kit):
         return False
     if await readings.is_proposed(connection, kit.number, at):
+        return True
+    policies = [policy for document in await reading.policies(connection) for policy in _read(document)]
+    if is_overdue_for(kit, actor, policies, at):
         return True
     if kit.readers and lacks_reader(kit, await reading.directory(connection)):
         return True

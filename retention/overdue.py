@@ -64,13 +64,18 @@ async def overdue_for(connection: AsyncConnection, actor: Actor, policies: Seque
     kits = await reading.kits(connection, numbers[:MOST_KITS])
     found: list[Alarm] = []
     for kit in kits.values():
-        eyes = _eyes(actor, kit)
         policy = _policy_of(kit, policies) or general
         if policy is not None:
-            found += alarms.alarms_of(as_known(eyes, kit), policy, at)
+            found += alarms.alarms_of(as_known(_eyes(actor, kit), kit), policy, at)
     waiting = await _beside_kits(connection, actor, centre, general)
     found += alarms.overdue(waiting, at)
     return Overdue(at=at, alarms=alarms.in_order(found, actor), more=len(numbers) > MOST_KITS)
+
+
+def is_overdue_for(kit: Kit, actor: Actor, policies: Sequence[Policy], at: datetime) -> bool:
+    """Whether something about this kit, as far as the person may know of it, is overdue and theirs to do."""
+    policy = _policy_of(kit, policies) or _in_force(policies, kit.centre, day_of(at))
+    return policy is not None and any(each.is_for(actor) for each in alarms.alarms_of(kit, policy, at))
 
 
 def _eyes(actor: Actor, kit: Kit) -> Actor:
