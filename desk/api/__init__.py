@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from desk.api import (
     alarms,
+    checks,
     commands,
     demo_clock,
     disclosures,
@@ -15,6 +16,7 @@ from desk.api import (
     kits,
     labels,
     log,
+    notices,
     people,
     policies,
     readings,
@@ -23,7 +25,21 @@ from desk.api import (
 
 router = APIRouter()
 """Everything but the demo's sign-in."""
-for _each in (alarms, commands, disclosures, disposals, duty, kits, labels, log, people, policies, readings):
+for _each in (
+    alarms,
+    checks,
+    commands,
+    disclosures,
+    disposals,
+    duty,
+    kits,
+    labels,
+    log,
+    notices,
+    people,
+    policies,
+    readings,
+):
     router.include_router(_each.router, prefix="/api")
 router.include_router(sign_in.router)
 router.include_router(log.resources)

@@ -12,12 +12,14 @@ from fastapi import APIRouter, Depends, Request
 from desk.pages import (
     alarms,
     cart,
+    checks,
     disposals,
     doing,
     duty,
     justice,
     kits,
     labels,
+    notices,
     oversight,
     policies,
     readings,
@@ -53,6 +55,7 @@ for _each in (
     disposals,
     cart,
     doing,
+    notices,
     register,
     labels,
     justice,
@@ -60,5 +63,6 @@ for _each in (
     oversight,
     readings,
     policies,
+    checks,
 ):
     router.include_router(_each.router)

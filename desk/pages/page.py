@@ -201,11 +201,13 @@ def _navigation(request: Request, actor: Actor | None, overdue: int = 0) -> list
         ("/scan", texts._("Scan"), f in PERMISSIONS["handover.accept"]),
         ("/register", texts._("Register"), f in PERMISSIONS["kit.register"]),
         ("/alarms", texts._("Overdue"), f in PERMISSIONS["alarm.read"]),
+        ("/notices", texts._("Notices"), f in PERMISSIONS["notice.attempt"]),
         ("/disposals", texts._("Disposals"), f in (Function.CUSTODIAN, Function.COORDINATOR)),
         ("/outage", texts._("Outage"), f in PERMISSIONS["numbers.reserve"]),
         ("/ask", texts._("Ask for evidence"), f in PERMISSIONS["request.send"]),
         ("/readings", texts._("Readings"), f in PERMISSIONS["reads.read"]),
         ("/policies", texts._("Policies"), f in PERMISSIONS["policy.read"]),
+        ("/check", texts._("Check"), f in PERMISSIONS["check.read"]),
         ("/log", texts._("Log"), True),
     ]
     here = request.url.path
