@@ -279,7 +279,9 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         retention={R.RUNNING: R.RUNNING},
     ),
     "card.issued": choices_step("the victim took a card, or wanted none", "card", retention=STANDING),
-    "card.stopped": choices_step("the card no longer opens anything", "reason", writers=PEOPLE | CLOCK),
+    "card.stopped": choices_step(
+        "the card no longer opens anything", "reason", writers=PEOPLE | VICTIM | CLOCK
+    ),
     "card.renewed": choices_step(
         "the victim took a new card; the earlier one opens nothing", "how", retention=STANDING, people=2
     ),
