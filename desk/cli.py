@@ -94,6 +94,8 @@ def parser() -> argparse.ArgumentParser:
     )
     masters = commands.add_parser("masters", help="The centres' master keys, for the private parts.")
     _masters_commands(masters.add_subparsers(dest="masters_command", required=True, metavar="COMMAND"), add)
+    notices = commands.add_parser("notices", help="Try the sending of notices; take in what bounces.")
+    _notices_commands(notices.add_subparsers(dest="notices_command", required=True, metavar="COMMAND"), add)
     log = commands.add_parser("log", help="Look after the logs.")
     _log_commands(log.add_subparsers(dest="log_command", required=True, metavar="COMMAND"), add)
     return top
@@ -124,6 +126,20 @@ def _policies_commands(under: Any, add: Callable[..., argparse.ArgumentParser]) 
     )
     shown = add("show", show_policies, "Policy files, read aloud: every value with its source.", under)
     shown.add_argument("files", type=Path, nargs="+", metavar="FILE", help="two versions are compared")
+
+
+def _notices_commands(under: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
+    tested = add("test", test_notice, "Send one message like a notice, to see whether sending works.", under)
+    tested.add_argument(
+        "address", metavar="ADDRESS", help="an e-mail address of your own, or a number such as +32400000000"
+    )
+    tested.add_argument("--language", choices=("nl", "fr", "de", "en"), default="en")
+    add(
+        "bounced",
+        notice_bounced,
+        "Take in a report (RFC 3464, on standard input) that a notice could not be delivered.",
+        under,
+    )
 
 
 def _masters_commands(under: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -269,6 +285,19 @@ def rotate_master(chosen: argparse.Namespace) -> int:
     """Every data key of a centre under its next master key."""
     with _ready(existing=True) as read:
         return int(importlib.import_module("desk.rewrapping").rotate(read, chosen.centre, chosen.reason))
+
+
+def test_notice(chosen: argparse.Namespace) -> int:
+    """One message like a notice; it needs no database."""
+    run = importlib.import_module("desk.notifier").test
+    return int(run(environment.read(), chosen.address, chosen.language))
+
+
+def notice_bounced(chosen: argparse.Namespace) -> int:
+    """What a mail server sent back, recorded once."""
+    data = sys.stdin.buffer.read()
+    with _ready(existing=True) as read:
+        return int(importlib.import_module("desk.notifier").take_in(read, data))
 
 
 def export_log(chosen: argparse.Namespace) -> int:

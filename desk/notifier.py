@@ -10,18 +10,19 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from custody import reading
 from custody.channel import check_address, digits
 from custody.ledger import Ledger, PrivateAltered
 from custody.refusal import Refused
 from desk.bounce import token_of_bounce
+from desk.masters import FileMasters
 from desk.sending import How, Message, Outcome, send_mail, send_text, token_key, token_of
-from desk.settings import Settings
+from desk.settings import CannotStart, Settings
 from retention import outbox
 from retention.outbox import Row
 from retention.period import RetentionDataError
@@ -152,3 +153,43 @@ async def bounced(settings: Settings, engine: AsyncEngine, ledger: Ledger, data:
             return "The notice counts as not given; it is on the list of work."
         return "No notice stands for it any more; nothing is recorded."
     raise Refused("This notification names no message of this service. Nothing was recorded.")
+
+
+# --- the command line -------------------------------------------------------------------------------------
+
+
+def test(settings: Settings, address: str, language: str) -> int:
+    """Send one message that is no notice, and say what came of it; 1 unless it was accepted."""
+    channel = "email" if "@" in address else "sms"
+    try:
+        outcome = asyncio.run(try_out(settings, channel, address, language, datetime.now(UTC)))
+    except Refused as refused:
+        raise CannotStart(str(refused)) from None
+    print(WORDS[outcome.how].format(why=outcome.why.replace("_", " "), code=outcome.code or "no code"))
+    return 0 if outcome.how is How.SENT else 1
+
+
+WORDS: Final = {
+    How.SENT: "The message was accepted.",
+    How.TRIED: "The message could not be handed over now: {why} ({code}). A notice would be tried again.",
+    How.FAILED: "The message was refused: {why} ({code}). A notice would be work for a person.",
+}
+
+
+def take_in(settings: Settings, data: bytes) -> int:
+    """Record a bounce from the command line; 1 with a sentence for what is not believed."""
+    if settings.clerk_database_url is None:
+        raise CannotStart("CUSTODY_CLERK_DATABASE_URL must name the database for the clerk.")
+    try:
+        print(asyncio.run(_take_in(settings, settings.clerk_database_url, data)))
+    except Refused as refused:
+        raise CannotStart(str(refused)) from None
+    return 0
+
+
+async def _take_in(settings: Settings, url: str, data: bytes) -> str:
+    engine = create_async_engine(url, hide_parameters=True)
+    try:
+        return await bounced(settings, engine, Ledger(engine, FileMasters(settings.keys)), data)
+    finally:
+        await engine.dispose()

@@ -30,7 +30,7 @@ from custody.ledger import Command, Ledger
 from custody.people import CLOCK
 from custody.protocol import Legal
 from retention import tables as own
-from retention.notice import TOLD, NotNow, answered, nobody_to_tell, settled
+from retention.notice import TOLD, NotNow, answered, nobody_to_tell, settled, why_not_sent
 from retention.policy import Policy
 
 PAUSES: Final = (
@@ -211,3 +211,29 @@ async def of_kits(connection: AsyncConnection, kits: Sequence[str]) -> dict[str,
         .order_by(o.made_at)
     )
     return {row.kit: Standing(**row._mapping) for row in await connection.execute(rows)}
+
+
+# --- the list of people's work ----------------------------------------------------------------------------
+
+
+def stands(kit: Kit, policy: Policy, at: datetime, message: Standing | None, sends: Sequence[str]) -> str:
+    """Where telling the victim stands, in one word; ``sends`` are the channels that this service can use.
+
+    ``held`` nobody is told (death, incapacity); ``settled``; ``waiting`` the service sends, or tries again;
+    ``cannot_send`` it was not told how; ``bounced``, ``failed`` the message did not arrive; ``to_call``,
+    ``to_post``; ``never_proved``, ``proved_long_ago`` the channel is confirmed first, or sent to all the
+    same; ``to_send`` a message was not needed, or the channel changed: a person has it sent.
+    """
+    if nobody_to_tell(kit):
+        return "held"
+    if message is not None and message.done_at is None:
+        return "waiting" if message.channel in sends else "cannot_send"
+    if settled(kit):
+        return "settled"
+    last = kit.attempts[-1].how if kit.attempts else None
+    if last in ("bounced", "failed"):
+        return last
+    why = why_not_sent(kit, policy, at)
+    if why == "by_hand":
+        return "to_post" if kit.channel == "post" else "to_call"
+    return why if why in ("never_proved", "proved_long_ago") else "to_send"

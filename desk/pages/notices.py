@@ -1,0 +1,149 @@
+"""Telling the victim: the list of calls to make and of messages that did not arrive, and one kit's channel.
+
+The address stands on the page of one kit alone, after its reading is on record. There the agreed question
+comes first, then what to say, then what came of it: one press of a button.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from custody import access
+from custody.number import parse_kit_number
+from custody.permission import may
+from custody.purpose import TASK
+from custody.refusal import NotPermitted, NotSeen, Refused
+from desk import edge, notifier, texts
+from desk.api.notices import BY_SERVICE, channel_answer, channel_seen, notices_of, try_channel
+from desk.edge import Signed
+from desk.pages import forms
+from desk.pages.page import page, translated
+from desk.pages.steps import possible
+from desk.problems import Problem, problem_of
+
+router = APIRouter()
+Teller = Annotated[Signed, Depends(edge.acting("notice.attempt"))]
+
+STANDS: Final[Mapping[str, str]] = {
+    "to_call": texts._("to be called"),
+    "to_post": texts._("a letter is to be sent"),
+    "never_proved": texts._("the channel was never tried: confirm it, or send all the same"),
+    "proved_long_ago": texts._("the channel was confirmed long ago: confirm it again, or send all the same"),
+    "to_send": texts._("nothing was sent: have it sent, or tell the victim another way that was agreed"),
+    "failed": texts._("the message was not accepted: tell the victim another way that was agreed"),
+    "bounced": texts._("the message came back: tell the victim another way that was agreed"),
+    "cannot_send": texts._("the service cannot send over this channel here: tell the victim in person"),
+    "waiting": texts._("the service sends it"),
+    "held": texts._("held for death or incapacity: nobody is told"),
+    "settled": texts._("settled"),
+}
+
+# What came of a call or a letter: the word of the event and its button.
+CAME_OF_IT: Final[Mapping[str, Mapping[str, str]]] = {
+    "phone": {
+        "reached": texts._("Reached: the victim knows now"),
+        "not_reached": texts._("Not reached, or somebody else answered"),
+    },
+    "post": {"posted": texts._("The letter was sent")},
+}
+OTHERWISE: Final[Mapping[str, str]] = {
+    "reached": texts._("Reached: the victim knows now"),
+    "not_reached": texts._("Not reached, or somebody else answered"),
+}
+CAME_OF_TEST: Final[Mapping[str, str]] = {
+    "sent": texts._("The message was accepted. Wait until the victim shows it to you."),
+    "tried": texts._("The message could not be handed over now. Try again in a few minutes."),
+    "failed": texts._("The address was refused. Compare it with the victim, and change the channel."),
+}
+PROVED_BY: Final[Mapping[str, Mapping[str, str]]] = {
+    "email": {"message_shown": texts._("The victim showed the message")},
+    "sms": {"message_shown": texts._("The victim showed the message")},
+    "phone": {"called": texts._("I called, and the victim answered")},
+    "post": {"in_person": texts._("The victim confirmed the address in person")},
+}
+
+
+@router.get("/notices")
+async def listed(request: Request, who: Teller) -> Response:
+    """Every notice that is not settled: first what people must do, then what the service does."""
+    service = edge.service(request)
+    await access.record(service.engine, who.actor, read="worklist", kit=None, purpose=TASK)
+    found = await notices_of(service, who.actor)
+    return await page(
+        request,
+        "notices.html",
+        title=translated(request, texts._("Notices")),
+        who=who,
+        at=found.at,
+        calls=[n for n in found.notices if n.stands == "to_call"],
+        others=[n for n in found.notices if n.stands not in BY_SERVICE and n.stands != "to_call"],
+        by_service=[n for n in found.notices if n.stands in BY_SERVICE],
+        missing=[translated(request, MISSING[c]) for c in ("email", "sms") if c not in found.sends],
+        STANDS=STANDS,
+    )
+
+
+MISSING: Final[Mapping[str, str]] = {
+    "email": texts._("This service was not told how to send e-mail: such a notice is work for a person."),
+    "sms": texts._("This service was not told how to send text messages: they are work for a person."),
+}
+
+
+@router.get("/kits/{number}/channel")
+async def channel(request: Request, number: str, who: Teller) -> Response:
+    """The safe channel of one kit, and what can be done over it."""
+    return await _channel(request, number, who)
+
+
+@router.post("/kits/{number}/channel")
+async def test(request: Request, number: str, who: Teller) -> Response:
+    """Send a message that tries the channel, and show what came of it."""
+    form = await request.form()
+    purpose = forms.value(form, "for") or TASK
+    try:
+        done = await try_channel(
+            edge.service(request), who.actor, parse_kit_number(number), purpose, await edge.now(request)
+        )
+    except (NotSeen, NotPermitted):
+        raise
+    except Refused as refused:
+        return await _channel(request, number, who, problem=problem_of(refused))
+    return await _channel(request, number, who, tested=done.how)
+
+
+async def _channel(
+    request: Request, number: str, who: Signed, *, tested: str | None = None, problem: Problem | None = None
+) -> Response:
+    service = edge.service(request)
+    purpose = request.query_params.get("for") or TASK
+    kit, found = await channel_seen(service, who.actor, parse_kit_number(number), purpose)
+    eyes = await service.eyes(who.actor, kit)
+    shown = await channel_answer(service, eyes, kit, found, await edge.now(request))
+    agreed = shown.channel != "none"
+    can = {
+        action: may(action, eyes, kit) and possible(action, kit)
+        for action in ("notice.attempt", "notice.send", "channel.prove", "channel.change")
+    }
+    sends = notifier.channels(service.settings)
+    return await page(
+        request,
+        "channel.html",
+        title=translated(request, texts._("Safe channel")),
+        who=who,
+        status=problem.status if problem else 200,
+        problem=problem,
+        kit=kit,
+        purpose=purpose,
+        shown=shown,
+        agreed=agreed,
+        can=can,
+        testable=can["channel.prove"] and shown.channel in sends and shown.address is not None,
+        unsent=shown.channel in ("email", "sms") and shown.channel not in sends,
+        sendable=can["notice.send"] and shown.channel in sends and shown.stands not in ("waiting", "held"),
+        results=CAME_OF_IT.get(shown.channel, OTHERWISE) if agreed else {},
+        proofs=PROVED_BY.get(shown.channel, {}),
+        tested=translated(request, CAME_OF_TEST[tested]) if tested else None,
+        STANDS=STANDS,
+    )
