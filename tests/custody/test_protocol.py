@@ -227,6 +227,7 @@ def test_clock_and_card_never_destroy_link_withdraw_or_return() -> None:
     assert card == {
         "victim.visited",
         "victim.asked",
+        "card.stopped",
         "channel.proved",
         "report.declared",
         "withdrawal.wished",

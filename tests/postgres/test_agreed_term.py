@@ -153,7 +153,7 @@ def agreed_anew(hand: Hand, agreed: dict[str, Any]) -> None:
 
 async def test_a_corrected_age_that_shortens_the_term_leaves_the_notice_period(hand: Hand) -> None:
     term = {"start": "2026-01-01", "end": "2026-02-01", "notice_on": "2026-01-01"}
-    said = {"age_class": "adult", "policy": BELGIUM, "reason": "an error"}
+    said: dict[str, Any] = {"age_class": "adult", "policy": BELGIUM, "reason": "an error"}
     with refused(PROTOCOL):
         hand.two("term.corrected", **said, term={**term, "over_at": hand.at(57)})
     hand.two("term.corrected", **said, term={**term, "over_at": hand.at(60)})
@@ -163,7 +163,7 @@ async def test_a_term_moves_to_a_later_end_alone(hand: Hand) -> None:
     term = hand.kit.term
     assert term is not None
     told = {"start": "2026-01-01", "end": "2026-02-01", "notice_on": "2026-01-01"}
-    said = {"policy": BELGIUM, "how": "by_law", "reason": "a later policy"}
+    said: dict[str, Any] = {"policy": BELGIUM, "how": "by_law", "reason": "a later policy"}
     earlier, later = (write_moment(term.over_at + n * DAY) for n in (-1, 1))
     with refused(PROTOCOL):
         hand.forged("term.moved", COORDINATOR, **said, term={**told, "over_at": earlier})
@@ -320,7 +320,10 @@ async def test_what_still_waits_falls_when_the_term_runs_again_or_a_report_stops
 
 
 async def test_a_second_agreement_brings_no_other_channel(hand: Hand) -> None:
-    said = {"documents": [{"kind": "agreement_form", "digest": "ab" * 32}], "decided_by": "victim"}
+    said: dict[str, Any] = {
+        "documents": [{"kind": "agreement_form", "digest": "ab" * 32}],
+        "decided_by": "victim",
+    }
     with refused(PROTOCOL):
         hand.forged("agreement.recorded", **said, language="nl", channel="sms")
     with refused(PROTOCOL):  # nor does one person

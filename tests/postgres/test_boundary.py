@@ -64,7 +64,8 @@ from tests.postgres.world import (
 CHOICES = {
     *("choices_head", "retention", "holds", "age_class", "policy", "term", "notice_due_at", "decided_by"),
     *("language", "channel", "card", "reported_at", "destruction", "disposal", "disposed_at"),
-    *("key_destroyed_at", "asked", "readers"),
+    *("key_destroyed_at", "asked", "readers", "channel_proved_at", "extensions", "remind_on", "attempts"),
+    *("expires_at", "of_age_at"),
 }
 """What other organisations never learn of a kit."""
 OF_THE_KIT = {

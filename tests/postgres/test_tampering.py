@@ -32,6 +32,7 @@ NO_EVIDENCE: Final = {
     "desk.alembic_version": "which revision the schema has; custody database check compares the schema",
     "retention.run": "when the scheduled check ran; what it decided stands in events",
     "retention.set_aside": "which kit the scheduled check leaves out for an hour",
+    "retention.outbox": "what waits to be sent; that it was, and how it went, stands in the trail",
     "custody.proposal": "waits for a second person, who sees what they sign; the event then names both",
 }
 """Tables from which nobody concludes what happened to a kit, and why."""
