@@ -148,6 +148,13 @@ def _notice(kit: Kit, actor: Actor, at: datetime) -> bool:
     return able and _of_centre(kit, actor) and kit.retention is Retention.NOTICE_DUE
 
 
+def _hold_unreviewed(kit: Kit, actor: Actor, at: datetime) -> bool:
+    able = actor.function in PERMISSIONS["hold.review"] and _of_centre(kit, actor)
+    return able and any(
+        hold.review_on is not None and hold.review_on <= at.date() for hold in kit.holds.values()
+    )
+
+
 def _seal_unchecked(kit: Kit, actor: Actor, at: datetime) -> bool:
     return _of_centre(kit, actor) and any(
         package.state in (Custody.SEALED, Custody.STORED)
@@ -184,6 +191,7 @@ TASKS: Final[Mapping[str, Callable[[Kit, Actor, datetime], bool]]] = {
         lambda kit: any(package.state is Custody.LOST for package in kit.packages.values())
     ),
     "a seal that another person is to check": _seal_unchecked,
+    "a hold that is to be reviewed": _hold_unreviewed,
 }
 """What on a kit as it stands is work for a person: the lists of the first page, one line for each."""
 

@@ -338,11 +338,19 @@ async def _adopt(ledger: Ledger) -> None:
     """The policy that `Story.registered` names, with periods of a day; of a centre that nobody else has."""
     day = {"period": "P1D", "source": "Invented for the stories.", "confirmed": False}
     told = {
-        **{"id": "be", "version": 1, "country": "BE", "centre": "zsg-nergens"},
-        **{"adopted_on": "2020-01-01", "valid_from": "2020-01-01", "time_zone": "Europe/Brussels"},
+        "id": "be",
+        "version": 1,
+        "country": "BE",
+        "centre": "zsg-nergens",
+        "adopted_on": "2020-01-01",
+        "valid_from": "2020-01-01",
+        "time_zone": "Europe/Brussels",
         "kept": {"adult": day, "minor": day, "unknown": day},
-        **{"notice": day, "cooling_off": day, "extension": {"counted_from": "end", **day}},
-        **{"contest": day, "unlinked": day},
+        "notice": day,
+        "cooling_off": day,
+        "extension": {"counted_from": "end", **day},
+        "contest": day,
+        "unlinked": day,
     }
     document = json.dumps({"format": 1, "policies": [told]}).encode()
     digest = hashlib.sha256(document)

@@ -90,6 +90,10 @@ WORK = {
     ),
     "a package cannot be found": (with_package(state=Custody.LOST), CUSTODIAN),
     "a seal that another person is to check": (with_package(seal_checked=False), NURSE_2),
+    "a hold that is to be reviewed": (
+        replace(QUIET, holds={"h": Hold(id="h", ground="centre", review_on=NOW.date())}),
+        COORDINATOR,
+    ),
 }
 
 
@@ -106,6 +110,10 @@ def test_a_kit_that_lies_quietly_in_its_place_is_nobodys_task(person: Actor) -> 
 
 def test_what_waits_for_one_is_no_task_of_another() -> None:
     assert task_with(replace(QUIET, retention=Retention.NOTICE_DUE), CUSTODIAN, NOW) is None
+    held = replace(
+        QUIET, holds={"h": Hold(id="h", ground="centre", review_on=NOW.date() + timedelta(days=1))}
+    )
+    assert task_with(held, COORDINATOR, NOW) is None, "its day has not come"
     assert task_with(with_package(seal_checked=False), NURSE, NOW) is None, "whoever closed it has seen it"
     assert task_with(with_package(state=Custody.OPENED, place=None), NURSE_2, NOW) is None
     assert task_with(replace(QUIET, legal=Legal.DECLARED), OFFICER, NOW) is None
