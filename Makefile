@@ -46,7 +46,7 @@ test: $(ASSETS) $(TEXTS:.po=.mo) browser others
 	$(BIN)/python -m pytest $(TESTS)
 
 bench: $(READY)
-	for each in append latency proof verify invisible; do
+	for each in append latency proof verify invisible check; do
 	    $(BIN)/python -m tests.bench.$$each
 	done
 

@@ -9,6 +9,7 @@ from tests.bench import ground
 from tests.conftest import FAST
 
 SMALL = {
+    "check": ["--short=200", "--long=400", "--due=100", "--rounds=1"],
     "append": ["--clients=1,2", "--seconds=0.05", "--rounds=1"],
     "latency": ["--rate=200", "--seconds=0.5"],
     "proof": ["--short=300", "--long=600", "--proofs=5"],

@@ -260,11 +260,11 @@ async def measure(
         field.keep("due", to_do(now))
         found = []
         for size, due in zip(sizes, dues, strict=True):
-            field.lay("rest", size - field.kits - due - due // 10)
-            await field.due(100)  # what a process does once: plans, caches
+            field.lay("rest", size - field.kits - due - due // 5)
+            await field.due(due // 10)  # what a process does once: plans, caches
             nothing = await field.nothing(rounds)
             alone = await field.due(due // 10, at_once=1)
-            rate = await field.due(due - 100)
+            rate = await field.due(due)
             found.append(Measured(kits=field.kits, due=due, nothing=nothing, rate=rate, alone=alone))
         return found
     finally:
