@@ -5,6 +5,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from custody import access, reading
 from custody.ledger import MovedOn
 from custody.ledger import reading as seen_by
 from custody.number import NumberRefused
-from custody.permission import may
+from custody.permission import PERMISSIONS, may
 from custody.purpose import TASK
 from custody.refusal import NotSeen, Refused
 from desk import edge, policy_words, texts
@@ -25,7 +26,7 @@ from desk.api.policies import Adopted, LongerLine, adopted, kept_longer, line, v
 from desk.doors import BY_ACTION
 from desk.edge import CALENDAR, Signed
 from desk.pages import forms
-from desk.pages.page import language, page, to, translated
+from desk.pages.page import day, language, page, to, translated
 from desk.policies import named, worded
 from desk.problems import Problem, problem_of
 from desk.service import Waiting
@@ -41,6 +42,9 @@ Adopter = Annotated[Signed, Depends(edge.acting("policy.adopt"))]
 Mover = Annotated[Signed, Depends(edge.acting("term.move"))]
 DRAWN = (AgeClass.ADULT, AgeClass.MINOR)
 """The terms that are drawn; one of unknown age is as long as the longest."""
+
+
+DAYS = frozenset({"adopted_on", "valid_from"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +107,7 @@ async def policies(request: Request, who: Reader) -> Response:
         waiting_for=[row for row in rows if row["action"] == "policy.adopt"],
         point_names=policy_words.POINTS,
         may_adopt=may("policy.adopt", who.actor),
-        may_move=may("term.move", who.actor),
+        may_move=who.actor.function in PERMISSIONS["term.move"],
     )
 
 
@@ -117,27 +121,25 @@ def _version(request: Request, found: Adopted) -> Version:
     )
 
 
+def _says(request: Request, value: Value) -> str:
+    if value.name in DAYS and value.written is not None:
+        return day(date.fromisoformat(value.written), language(request))
+    return worded(value, language(request), partial(translated, request))
+
+
 def _row(request: Request, value: Value) -> Row:
-    translate = partial(translated, request)
-    says = worded(value, language(request), translate)
-    return Row(name=named(value.name, translate), says=says, source=value.source, confirmed=value.confirmed)
+    name = named(value.name, partial(translated, request))
+    return Row(name=name, says=_says(request, value), source=value.source, confirmed=value.confirmed)
 
 
 def _change(request: Request, found: Difference) -> Change:
-    def told(value: Value | None) -> str:
-        return worded(value, language(request), partial(translated, request)) if value else "–"
-
-    after = told(found.after)
-    if not found.in_substance:
-        after = translated(request, texts._("the same, with another source"))
-    return Change(
-        name=named(found.name, partial(translated, request)), before=told(found.before), after=after
-    )
+    before, after = (_says(request, each) if each else "–" for each in (found.before, found.after))
+    return Change(name=named(found.name, partial(translated, request)), before=before, after=after)
 
 
 def _read_aloud(request: Request, policy: Policy, before: Policy | None) -> dict[str, Any]:
     """What the page of one version shows of it: its values in groups, and what it changes."""
-    said = values(policy)
+    said, changed = values(policy), differences(before, policy) if before else ()
     return {
         "policy": policy,
         "before": before,
@@ -148,7 +150,8 @@ def _read_aloud(request: Request, policy: Policy, before: Policy | None) -> dict
             )
             for title, first in policy_words.GROUPS
         ],
-        "changes": [_change(request, each) for each in differences(before, policy)] if before else [],
+        "changes": [_change(request, each) for each in changed if each.in_substance],
+        "resourced": [_change(request, each).name for each in changed if not each.in_substance],
     }
 
 

@@ -224,6 +224,11 @@ KIT_ROUTES: Final[Mapping[tuple[str, str], KitAsk]] = {
     ("POST", "/kits/{number}/labels"): ("labels.print", "form", {"parts": "P01", "reason": "lost"}),
     ("GET", "/scan"): ("kit.read", "query", {"code": "{code}"}),
     ("GET", "/s/{code}"): ("kit.read", "query", {}),
+    ("POST", "/longer"): (
+        "term.move",
+        "form",
+        {"kits": "{number}", "how": "by_law", "reason": "to find out"},
+    ),
     ("GET", "/S/{code}"): ("kit.read", "query", {}),
 }
 # Routes that name a kit and look at none: the answer is the same for every number.
