@@ -136,8 +136,8 @@ async def adopt(story: Story, policies: bytes | None = None, version: int = 1) -
     await story.ledger.carry_out(command, lambda seen: Decided(facts=(adopted,), extra=extra))
 
 
-async def kept(story: Story, age_class: str = "adult") -> str:
-    """A kit registered now, under Belgium's policy."""
+async def kept(story: Story, age_class: str = "adult", policies: tuple[Policy, ...] = BELGIUM) -> str:
+    """A kit registered now, under Belgium's policy or another one that was adopted."""
     number = new_number()
     order = kit_order((await story.look(NURSE)).at, age_class)
     hashes = {"code_hash": hashlib.sha256(number.encode()).hexdigest(), "secret_hash": "none"}
@@ -145,7 +145,7 @@ async def kept(story: Story, age_class: str = "adult") -> str:
         NURSE,
         [number],
         lambda seen: register(
-            seen, order, NURSE, number=number, policies=BELGIUM, item_types=TYPES, card=hashes
+            seen, order, NURSE, number=number, policies=policies, item_types=TYPES, card=hashes
         ),
     )
     return number

@@ -1,6 +1,6 @@
 """The scheduled check: each slot once, each kit alone, and never a day less than was promised."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,15 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custody.commands import AskDestruction, ConfirmDestruction, CorrectAge, TakeBackDestruction
+from custody import batch
+from custody.commands import (
+    AskDestruction,
+    ConfirmDestruction,
+    CorrectAge,
+    DeclareReport,
+    TakeBackDestruction,
+)
 from custody.event import write_moment
+from custody.ledger import Ledger
+from custody.prosecution import declare
 from custody.protocol import Retention
 from retention.check import ABANDONED, EVERY, Figures, newest_slot, run_slot, slots
+from retention.commands import ChangeChannel, ProveChannel
 from retention.disposal import contest_over, destroy_key
 from retention.keeping import ask_destruction, confirm_destruction, correct_age, take_back_destruction
-from retention.notice import NotNow
+from retention.notice import NotNow, change_channel, prove_channel
 from retention.period import Period
 from retention.policy import dump
+from retention.sourced import SourcedPeriod
 from tests.conftest import Database, Engines
 from tests.custody.story import COORDINATOR, NURSE, NURSE_2, Story, begin
 from tests.retention.kept import (
@@ -32,6 +43,7 @@ from tests.retention.kept import (
     kept_until_approved,
     kept_until_expired,
     then,
+    told,
     without,
 )
 
@@ -151,25 +163,33 @@ async def test_an_instant_between_slots_is_no_slot(story: Story) -> None:
 # --- one kit alone --------------------------------------------------------------------------------------
 
 
+def spoil(database: Database, kit: str, document: str) -> None:
+    """Another document of this kit, from an SQL expression."""
+    with database.connect("superuser") as connection:
+        connection.execute(f"UPDATE custody.kit SET document = {document} WHERE number = %s", [kit])
+
+
 async def test_a_kit_that_cannot_be_moved_does_not_stop_the_others(
     story: Story, advance: Advance, database: Database
 ) -> None:
-    bad = await story.registered()  # under a policy that this service does not know
-    broken = await kept(story)
-    good = await kept(story)
-    with database.connect("superuser") as connection:
-        connection.execute("UPDATE custody.kit SET document = '{}' WHERE number = %s", [broken])
+    bad, broken, altered, good, better = [await kept(story) for _ in range(5)]
+    spoil(database, bad, "jsonb_set(document, '{policy,id}', '\"elsewhere\"')")  # adopted nowhere
+    spoil(database, broken, "'{}'")
+    spoil(database, altered, "jsonb_set(document, '{packages,1,state}', '\"stored\"')")
     advance(timedelta(days=150))
 
-    assert await check(story) == Figures(notices_due=1, failed=2)
-    assert (await story.kit(good)).retention is Retention.NOTICE_DUE
+    assert await check(story) == Figures(notices_due=2, failed=3)
+    for number in (good, better):
+        assert (await story.kit(number)).retention is Retention.NOTICE_DUE
     reasons = {str(k): str(r) for k, r in rows(database, "SELECT kit, reason FROM retention.set_aside")}
-    assert set(reasons) == {bad, broken}
+    assert set(reasons) == {bad, broken, altered}
     assert "notice.due: Refused: The retention policy {policy} of this kit" in reasons[bad]
+    assert reasons[broken] == "notice.due: TypeError"
+    assert reasons[altered] == "notice.due: Inconsistent"  # what the database alone refuses
 
     assert await check(story) == Figures()  # set aside: not tried again for an hour
     advance(timedelta(hours=1, minutes=1))
-    assert await check(story) == Figures(failed=2)
+    assert await check(story) == Figures(failed=3)
 
 
 async def test_an_hour_later_a_kit_that_was_put_right_is_moved_and_forgotten(
@@ -219,11 +239,102 @@ async def test_after_a_long_outage_one_slot_is_enough_and_no_term_expires_withou
 
     assert await check(story) == Figures(notices_due=1)
     assert await check(story) == Figures()
+    advance(timedelta(days=30))
+    assert await check(story) == Figures()  # nobody has told the victim yet
+    await told(story, number)
     advance(timedelta(days=59))
     assert await check(story) == Figures()
     advance(timedelta(days=3))
     assert await check(story) == Figures(expired=1)
     assert (await story.kit(number)).retention is Retention.EXPIRED
+
+
+async def test_after_a_long_outage_everything_is_done_in_the_order_of_its_due_day(
+    story: Story, advance: Advance, database: Database
+) -> None:
+    first = await kept(story)
+    advance(timedelta(days=130))
+    assert await check(story) == Figures(notices_due=1)
+    await told(story, first)
+    second = await kept(story)
+    advance(timedelta(days=10))
+    third = await kept(story)
+    asked = await early_destruction(story)
+    advance(timedelta(days=200))
+
+    slot = newest_slot(await now(story))
+    done = await run_slot(story.clerk, story.clerk.engine, slot, at_once=1)
+
+    assert done == Figures(expired=1, cooled_off=1, notices_due=2)
+    written = rows(
+        database,
+        f"SELECT kit FROM custody.event WHERE idempotency_key LIKE 'check:{write_moment(slot)}:%'"
+        " ORDER BY recorded_at",
+    )
+    assert [kit for (kit,) in written] == [asked, first, second, third]
+
+
+async def test_who_wants_no_contact_is_not_told_and_the_term_ends_all_the_same(
+    story: Story, advance: Advance, database: Database
+) -> None:
+    number = await kept(story)
+    order = ChangeChannel(kit=number, channel="none", language="nl", how="in_person")
+    await story.do(NURSE, [number], lambda seen: change_channel(seen.kit(number), order, NURSE, NURSE_2))
+    advance(timedelta(days=150))
+
+    assert await check(story) == Figures(notices_due=1)
+
+    types = rows(
+        database, "SELECT type, ordinal FROM custody.event WHERE person = 'clock' AND kit IS NOT NULL"
+    )
+    assert sorted(types) == [("notice.attempted", 1), ("notice.due", 0)]
+    assert rows(database, "SELECT kit FROM retention.outbox") == []
+    advance(timedelta(days=61))
+    assert await check(story) == Figures(expired=1)
+
+
+async def test_a_channel_that_was_proved_lately_gets_a_message_and_is_reminded(
+    story: Story, advance: Advance, database: Database
+) -> None:
+    soon = SourcedPeriod(period=Period(days=14), source="invented for this test", confirmed=False)
+    again = replace(POLICY, version=2, reminders=(soon,))
+    await adopt(story, dump([again]), version=2)
+    number = await kept(story, policies=(again,))
+    order = ProveChannel(kit=number, how="message_shown")
+    await story.do(NURSE, [number], lambda seen: prove_channel(seen.kit(number), order, NURSE))
+    kit = await story.kit(number)
+    assert kit.term is not None
+    advance(timedelta(days=(kit.term.notice_on - kit.term.start).days + 1))
+
+    assert await check(story) == Figures(notices_due=1)
+    assert (await story.kit(number)).remind_on is not None
+    advance(timedelta(days=40))
+    assert await check(story) == Figures()
+    advance(timedelta(days=10))
+    assert await check(story) == Figures(repeated=1)
+    assert await check(story) == Figures()
+
+    assert rows(database, "SELECT kit, channel FROM retention.outbox") == [(number, "email")] * 2
+    assert rows(database, "SELECT sum(repeated) FROM retention.run") == [(1,)]
+
+
+async def test_what_people_did_since_the_look_stands_and_the_others_of_the_batch_are_moved(
+    story: Story, advance: Advance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [await kept(story) for _ in range(4)]
+    advance(timedelta(days=150))
+    append, quick = batch.append, numbers[1]
+
+    async def extend_before(ledger: Ledger, steps: Sequence[batch.Step]) -> frozenset[str]:
+        if len(steps) == len(numbers):
+            order = DeclareReport(kit=quick, how="in_person")
+            await story.do(NURSE, [quick], lambda seen: declare(seen.kit(quick), order, NURSE))
+        return await append(ledger, steps)
+
+    monkeypatch.setattr(batch, "append", extend_before)
+
+    assert await check(story) == Figures(notices_due=3)
+    assert (await story.kit(quick)).retention is Retention.STOPPED
 
 
 async def test_an_expired_kit_stays_until_people_act(story: Story, advance: Advance) -> None:
@@ -269,7 +380,9 @@ async def test_a_cooling_off_taken_back_in_time_leads_nowhere(story: Story, adva
     number = await early_destruction(story)
     advance(timedelta(days=29))
     victim, order = card_of(number), TakeBackDestruction(kit=number, how="by_card")
-    await story.do(victim, [number], lambda seen: take_back_destruction(seen.kit(number), order, victim, BELGIUM))
+    await story.do(
+        victim, [number], lambda seen: take_back_destruction(seen.kit(number), order, victim, BELGIUM)
+    )
     advance(timedelta(days=10))
 
     assert await check(story) == Figures()
