@@ -57,10 +57,9 @@ class Ready:
     @property
     def document(self) -> dict[str, Any]:
         """The whole document afterwards."""
-        before = to_document(self.kit)
-        return {k: v for k, v in before.items() if k not in self.step.change["gone"]} | self.step.change[
-            "set"
-        ]
+        gone = self.step.change["gone"]
+        kept: dict[str, Any] = {k: v for k, v in to_document(self.kit).items() if k not in gone}
+        return {**kept, **self.step.change["set"]}
 
 
 def stand(connection: psycopg.Connection, kit: Kit) -> None:
