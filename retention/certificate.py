@@ -246,14 +246,14 @@ def _facts(
                 says,
                 f"seal {seal}" if seal else "never sealed",
                 "label scanned" if f"P{number:02}" in labelled else "no label",
-                f"items {', '.join(map(str, inside))}" if inside else "no item",
+                _named(inside),
             )
             if each
         )
         flow.fact(f"Package {number}", told)
     named = [int(i["item"]) for i in items if f"I{int(i['item']):02}" not in labelled]
     if named:
-        flow.fact("Named by number", f"items {', '.join(map(str, named))}: they never had a label")
+        flow.fact("Named by number", f"{_named(named)}, which never had a label")
     if not short:
         flow.heading("What stood when the kit was disposed of")
         for each in CONDITIONS:
@@ -264,6 +264,12 @@ def _facts(
     flow.fact("Last copy in a backup", f"lapses on {ended.backups_until.isoformat()}")
 
 
+def _named(items: Sequence[int]) -> str:
+    if not items:
+        return "no item"
+    return f"{'item' if len(items) == 1 else 'items'} {', '.join(map(str, items))}"
+
+
 def _proof(flow: _Pages, events: Sequence[Event]) -> None:
     flow.heading("The proof in this file")
     flow.text(
@@ -272,7 +278,8 @@ def _proof(flow: _Pages, events: Sequence[Event]) -> None:
         " printed on these pages is not proved by it, only that these digests are those of the events inside."
     )
     for event in events:
-        flow.room(10)
+        flow.room(12)
+        flow.y += 1.5
         flow.text(f"{_written(event)}, custody trail, event {event.number}, SHA-256", 8.5)
         flow.text(f"{event.digest[:32]} {event.digest[32:]}", 9.5, Weight.BOLD)
 

@@ -30,7 +30,8 @@ from desk.api.disposals import certificate_of, conditions_of, key_dates, observa
 from desk.doors import BY_ACTION
 from desk.edge import Signed
 from desk.pages import forms
-from desk.pages.page import day, language, moment, page, to, translated
+from desk.pages.page import Shown as Receipt
+from desk.pages.page import day, language, moment, page, to, trail_words, translated
 from desk.problems import Problem, problem_of
 from desk.service import Given
 from retention.eligibility import Condition, eligibility, remaining
@@ -251,12 +252,25 @@ async def observe(request: Request, proposal: str, who: Watcher) -> Response:
     body = json.dumps({"proposal": proposal}).encode()
     given = Given(actor=who.actor, key=forms.key_of(form), body=body)
     try:
-        await service.sign(proposal, given)
+        done = await service.sign(proposal, given)
     except REFUSED as refusal:
         if isinstance(refusal, NotSeen):
             raise
         return await _observed(request, proposal, who, problem_of(refusal))
-    return to("/", done=given.key)
+    # Of the choices trail an observer learns nothing, not even how long it is.
+    receipts = [
+        Receipt(r.type, trail_words(request, r.trail), r.number, r.recorded_at, r.digest)
+        for r in done.receipts
+        if r.trail.startswith("custody:")
+    ]
+    return await page(
+        request,
+        "observe.html",
+        title=translated(request, texts._("Observe a disposal")),
+        who=who,
+        asked=None,
+        receipts=receipts,
+    )
 
 
 # --- the certificate --------------------------------------------------------------------------------------

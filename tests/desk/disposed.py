@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import TypeVar
 
 from custody.ledger import Ledger
 from custody.people import Actor, Function
@@ -13,7 +15,14 @@ from tests.desk.signing import sign_all
 
 HOSPITAL = "zh-avondster"
 HANNA = Actor(function=Function.OBSERVER, person="hanna", name="Hanna Heelmeester", organisation=HOSPITAL)
+T = TypeVar("T")
 Advance = Callable[[timedelta], None]
+
+
+def apart(work: Callable[[], T]) -> T:
+    """Do this in a thread of its own: the driver of a browser keeps an event loop running in ours."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
 
 
 def with_hospital(desk: Desk) -> Actor:
