@@ -45,7 +45,9 @@ def test_a_policy_is_read_aloud_proposed_read_by_another_and_signed(pages: Pages
 
     nurse.go("/policies")
     assert nurse.sees("Wait for a second person")
-    nurse.press("Read it")
+    nurse.go("/")
+    nurse.page.locator("a[href^='/signatures/']").first.click()
+    nurse.page.get_by_role("link", name="Read every value and its source, and sign there").click()
     assert nurse.sees("Coraline Kompas proposes to adopt this.")
     assert nurse.sees("What changes from belgium/1")
     nurse.press("Sign")
