@@ -18,7 +18,7 @@ def numbers_of(event: Event, name: str, key: str) -> tuple[int, ...]:
 
 
 def _agreed(kit: Kit, event: Event) -> Kit:
-    """Another channel or language than the agreed one is a step of its own, by two people. Raises NotAStep."""
+    """Another channel or language than the agreed one is a step of its own, of two. Raises NotAStep."""
     agreed = (event.get("channel"), event.get("language"))
     if kit.channel is not None and (kit.channel, kit.language) != agreed:
         raise NotAStep("trail", "agreed")

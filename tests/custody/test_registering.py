@@ -59,7 +59,7 @@ async def registered(
             nurse,
             number=number,
             term=term,
-            policy=Policy(id="belgium", version=1),
+            policy=Policy(id="be", version=1),
             item_types=TYPES,
             card=None,
         )
