@@ -287,6 +287,9 @@ def test_a_term_that_is_over_ends_in_a_disposal_by_three_people(
     nora, nils = desk("nora"), desk("nils")
     casper, cleo, coraline = desk("casper"), desk("cleo"), desk("coraline")
     kit = new_kit(nora, datetime.now(UTC) - timedelta(hours=1))
+    nora.do("labels/prints", kit=kit)
+    trail = nora.get(f"kits/{kit}/custody-trail", purpose="review").json()["events"]
+    printed = [label["code"] for event in trail for label in event["event"].get("labels", ())]
     to_the_store(nora, casper, kit)
 
     let_pass(coraline, 140)
@@ -301,13 +304,21 @@ def test_a_term_that_is_over_ends_in_a_disposal_by_three_people(
     nora, nils, casper = desk("nora"), desk("nils"), desk("casper")
     cleo, coraline = desk("cleo"), desk("coraline")
     wait_until(nora, kit, "expired")
+    told = casper.get(f"kits/{kit}/disposal", purpose="review").json()
+    assert told["eligible"], [c["says"] for c in told["conditions"] if not c["met"]]
     casper.do("disposals/proposals", kit=kit)
     coraline.do("disposals/approvals", kit=kit)
-    act = {"kit": kit, "packages": refs(kit, 1, 2, 3), "items": list(range(1, 13))}
+    labels = [code for code in printed if "-K-" not in code]
+    act = {"packages": refs(kit, 1, 2, 3), "labels": labels, "observer": "hanna"}
     proposal = cleo.propose("disposals", **act)
     own = cleo.post(f"proposals/{proposal}/signatures")
     assert own.status_code == 409, own.text
-    nils.sign(proposal)
+    instead = nils.post(f"proposals/{proposal}/signatures")
+    assert instead.status_code == 409, instead.text
+    hanna = desk("hanna")
+    (asked,) = hanna.get("disposals/observations").json()["observations"]
+    assert [code[-3:] for code in asked["packages"]] == ["P01", "P02", "P03"]
+    assert hanna.post(f"disposals/observations/{proposal}").status_code == 201
 
     gone = coraline.get(f"kits/{kit}", purpose="review").json()
     assert gone["retention"] == "disposed"
@@ -318,3 +329,7 @@ def test_a_term_that_is_over_ends_in_a_disposal_by_three_people(
     key = coraline.get("log/key").json()["key"]
     checked = verified(bundle, key, tmp_path / "proof")
     assert checked.returncode == 0, checked.stdout + checked.stderr
+    certificate = coraline.get(f"kits/{kit}/certificate", purpose="review").content
+    checked = verified(certificate, key, tmp_path / "certificate")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "observed by Hanna Heelmeester" in checked.stdout

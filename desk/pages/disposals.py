@@ -24,7 +24,7 @@ from custody.number import NumberRefused, parse_kit_number
 from custody.permission import PERMISSIONS, may
 from custody.protocol import Retention
 from custody.purpose import PURPOSES, TASK
-from custody.refusal import NotSeen, Refused
+from custody.refusal import NotPermitted, NotSeen, Refused
 from desk import edge, texts
 from desk.api.disposals import certificate_of, conditions_of, key_dates, observations_of
 from desk.doors import BY_ACTION
@@ -37,7 +37,7 @@ from desk.service import Given
 from retention.eligibility import Condition, eligibility, remaining
 
 router = APIRouter()
-MANY: Final = {"propose": "disposal.propose", "approve": "disposal.approve"}
+MOST_CHOSEN: Final = 200
 SHAPES: Final = {"disposal.propose": c.ProposeDisposal, "disposal.approve": c.ApproveDisposal}
 REFUSED: Final = (Refused, NumberRefused, MovedOn)
 Watcher = Annotated[Signed, Depends(edge.acting("disposal.observe"))]
@@ -124,26 +124,39 @@ def _lacks(request: Request, kit: Kit, at: datetime) -> str | None:
     return in_words(request, lacking) if lacking else None
 
 
-@router.post("/disposals/{step}/many")
-async def many(request: Request, step: str, who: Annotated[Signed, Depends(edge.signed_in())]) -> Response:
-    """Propose or approve the kits that were chosen, each by itself: what is refused of one stops no other."""
-    if step not in MANY:
-        raise HTTPException(404)
-    door = BY_ACTION[MANY[step]]
-    await edge.stepped_up(request, who, door.action)
+@router.post("/disposals/propose/many")
+async def propose(
+    request: Request, who: Annotated[Signed, Depends(edge.acting("disposal.propose"))]
+) -> Response:
+    """Propose the kits that were chosen."""
+    return await _many(request, who, "disposal.propose")
+
+
+@router.post("/disposals/approve/many")
+async def approve(
+    request: Request, who: Annotated[Signed, Depends(edge.acting("disposal.approve"))]
+) -> Response:
+    """Approve the kits that were chosen."""
+    return await _many(request, who, "disposal.approve")
+
+
+async def _many(request: Request, who: Signed, action: str) -> Response:
+    """Take the step with each kit by itself: what is refused of one stops no other. Raises NotSeen."""
+    door = BY_ACTION[action]
     form = await request.form()
     key, refused, taken = forms.key_of(form), [], 0
-    numbers = dict.fromkeys(str(each) for each in form.getlist("kit"))
+    numbers = dict.fromkeys(str(parse_kit_number(str(each))) for each in form.getlist("kit"))
     if not numbers:
         raise Refused("Choose at least one kit.", field="kit")
-    for number in list(numbers)[:200]:
-        made = {"kit": number}
-        body = json.dumps(made).encode()
+    for number in list(numbers)[:MOST_CHOSEN]:
+        body = json.dumps({"kit": number}).encode()
         given = Given(actor=who.actor, key=f"{key}-{number}"[:200], body=body)
         try:
-            await edge.service(request).carry_out(door, SHAPES[door.action](kit=number), given)
+            await edge.service(request).carry_out(door, SHAPES[action](kit=number), given)
             taken += 1
         except REFUSED as refusal:
+            if isinstance(refusal, NotSeen | NotPermitted):
+                raise
             refused.append(Refusal(number, problem_of(refusal).says(lambda text: translated(request, text))))
     return await _list(request, who, refused, taken)
 

@@ -537,13 +537,14 @@ class Story:
         let_pass(coraline, 140)
         nora, coraline = self.at("nora", "coraline")
         wait_until(coraline, kit, "notice_due")
-        nora.do("notices/attempts", kit=kit, how="not_wanted")
+        nora.do("notices/attempts", kit=kit, how="reached")
         let_pass(coraline, 62)
         nora, nils, casper, cleo, coraline = self.at("nora", "nils", "casper", "cleo", "coraline")
         wait_until(coraline, kit, "expired")
         casper.do("disposals/proposals", kit=kit)
         coraline.do("disposals/approvals", kit=kit)
-        nils.sign(cleo.propose("disposals", kit=kit, packages=refs(kit, 1, 2, 3), items=[1, 2, 3]))
+        items = [{"kit": kit, "item": n} for n in (1, 2, 3)]
+        nils.sign(cleo.propose("disposals", packages=refs(kit, 1, 2, 3), items=items, observer="nils"))
 
     def others_pages(self) -> str:
         """What people see who have nothing to do with the kits."""

@@ -73,7 +73,7 @@ def test_the_alarm_of_a_late_hand_over_rings_for_those_who_take_part(
 
 def test_another_centre_learns_nothing_of_a_disposal_or_an_order(desk: Desk, kit: str) -> None:
     nurse = desk.at(OTHER_NURSE)
-    disposal = nurse.post("disposals", {"kit": kit, "packages": [], "items": []})
+    disposal = nurse.post("disposals", {"packages": [{"kit": kit, "package": 1}]})
     order = {"kit": kit, "digest": "ab" * 32}
     confirmed = nurse.post("orders/confirmations", order)
     assert (disposal.status_code, confirmed.status_code) == (403, 403)

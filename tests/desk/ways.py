@@ -133,6 +133,8 @@ def orders(kit: str, at: str, digest: str = "ab" * 32, place: str = "cupboard") 
             order["how"] = "match"
         if door.action == "term.move":
             order["how"] = "by_law"
+        if door.action == "disposal.carry_out":
+            order |= {"items": [{"kit": kit, "item": 1}], "observer": "nils"}
         if door.action == "policy.adopt":
             order = {"document": "{}"}
         made[door.path] = order
@@ -214,6 +216,14 @@ KIT_ROUTES: Final[Mapping[tuple[str, str], KitAsk]] = {
     ("GET", "/kits/{number}"): ("kit.read", "query", {"for": "court"}),
     ("GET", "/kits/{number}/choices"): ("choices_trail.read", "query", {}),
     ("GET", "/kits/{number}/disposal"): ("choices_trail.read", "query", {}),
+    ("GET", "/api/kits/{number}/disposal"): ("choices_trail.read", "query", FOR),
+    ("GET", "/api/kits/{number}/certificate"): ("certificate.read", "query", FOR),
+    ("GET", "/api/disposals/certificate"): ("certificate.read", "query", FOR | {"kit": "{number}"}),
+    ("GET", "/disposals/certificate.pdf"): ("certificate.read", "query", {"kit": "{number}"}),
+    ("POST", "/disposals/propose/many"): ("disposal.propose", "form", {"kit": "{number}"}),
+    ("POST", "/disposals/approve/many"): ("disposal.approve", "form", {"kit": "{number}"}),
+    ("GET", "/disposals/cart"): ("disposal.carry_out", "query", {"kit": "{number}"}),
+    ("POST", "/disposals/cart"): ("disposal.carry_out", "form", {"kit": "{number}"}),
     ("GET", "/kits/{number}/channel"): ("private.read", "query", {"for": "court"}),
     ("POST", "/kits/{number}/channel"): ("private.read", "form", {"for": "court"}),
     ("GET", "/api/kits/{number}/channel"): ("private.read", "query", FOR),
@@ -254,6 +264,12 @@ NO_KIT: Final = frozenset(
         ("GET", "/alarms"),
         ("GET", "/api/notices"),
         ("GET", "/notices"),
+        ("GET", "/disposals"),
+        ("GET", "/disposals/observe/{proposal}"),
+        ("POST", "/disposals/observe/{proposal}"),
+        ("GET", "/api/disposals/observations"),
+        ("POST", "/api/disposals/observations/{proposal}"),
+        ("DELETE", "/api/disposals/observations/{proposal}"),
         ("GET", "/stock-take"),
         ("GET", "/stock-take/{place}"),
         ("POST", "/stock-take/{place}/taken"),
@@ -395,7 +411,8 @@ def _do_pages(at: str) -> Iterator[Way]:
             return who.ask("POST", f"/do/{door.action}", data=form(who, case))
 
         reads = "private.read" if door.action in CHANNEL_SHOWN else "kit.read"
-        if door.action != "request.answer":  # its page is asked of a request, not of a kit
+        # An answer's page is asked of a request, not of a kit; a disposal is carried out in a cart.
+        if door.action not in ("request.answer", "disposal.carry_out"):
             yield Way(
                 name=f"GET /do/{door.action}", method="GET", ask=opened, says=door.action, decides=reads
             )
