@@ -17,17 +17,16 @@ from retention.disposal import approve, carry_out, propose, withdraw_disposal
 from retention.eligibility import remaining
 from retention.keeping import close_empty
 from tests.simulation.house import House, Staff
-from tests.simulation.lives import Life, Plan, seen_kit
+from tests.simulation.lives import Life, Plan
 
 
-async def work_on(house: House, life: Life, plan: Plan) -> bool:
+async def work_on(house: House, life: Life, plan: Plan, state: str) -> bool:
     """The next step towards the disposal of this kit. True where it now waits for the cart."""
-    kit = await seen_kit(house, life)
-    match kit.retention:
+    match state:
         case "expired":
-            await (_propose if remaining(kit) else _close)(house, life, plan)
+            await _propose(house, life, plan)
         case "proposed":
-            await _approve(house, life, plan, kit)
+            await _approve(house, life, plan)
         case "approved":
             return True
         case _:
@@ -36,40 +35,34 @@ async def work_on(house: House, life: Life, plan: Plan) -> bool:
 
 
 async def _propose(house: House, life: Life, plan: Plan) -> None:
-    custodian, order = life.staff.custodian, ProposeDisposal(kit=life.number)
-    done = await house.tried(
-        custodian, [life.number], lambda s: propose(s.kit(life.number), order, custodian, s.at)
-    )
+    """Where nothing is left of the kit, because it was lost and the search given up, two people close it."""
+    staff, order = life.staff, ProposeDisposal(kit=life.number)
+    empty = CloseEmpty(kit=life.number, reason="nothing was found")
+
+    def decide(seen: Seen) -> Decided:
+        kit = seen.kit(life.number)
+        if remaining(kit):
+            return propose(kit, order, staff.custodian, seen.at)
+        return close_empty(kit, empty, staff.custodian, staff.coordinator, **_asked(house, staff))
+
+    done = await house.tried(staff.custodian, [life.number], decide)
     plan(life.within(1, 15) if done else life.within(10, 30), life, "dispose")
 
 
-async def _close(house: House, life: Life, plan: Plan) -> None:
-    """Nothing is left of the kit: everything was lost, and the search for it given up."""
-    staff, order = life.staff, CloseEmpty(kit=life.number, reason="nothing was found")
-    done = await house.tried(
-        staff.custodian,
-        [life.number],
-        lambda s: close_empty(
-            s.kit(life.number), order, staff.custodian, staff.coordinator, **_asked(house, staff)
-        ),
-    )
-    if not done:
-        plan(life.within(10, 30), life, "dispose")
-
-
-async def _approve(house: House, life: Life, plan: Plan, kit: Kit) -> None:
+async def _approve(house: House, life: Life, plan: Plan) -> None:
+    """Most proposals are approved; a few are taken back, and those whose packages have changed."""
     coordinator, order = life.staff.coordinator, ApproveDisposal(kit=life.number)
-    changed = kit.disposal is not None and set(kit.disposal.packages) != {p.package for p in remaining(kit)}
-    if changed or life.happens(0.03):
-        back = WithdrawDisposal(kit=life.number, reason="looked at again")
-        await house.tried(
-            coordinator, [life.number], lambda s: withdraw_disposal(s.kit(life.number), back, coordinator)
-        )
-        plan(life.within(2, 20), life, "dispose")
-        return
-    done = await house.tried(
-        coordinator, [life.number], lambda s: approve(s.kit(life.number), order, coordinator, s.at)
-    )
+    back = WithdrawDisposal(kit=life.number, reason="looked at again")
+    again = life.happens(0.03)
+
+    def decide(seen: Seen) -> Decided:
+        kit = seen.kit(life.number)
+        proposed = set() if kit.disposal is None else set(kit.disposal.packages)
+        if again or proposed != {p.package for p in remaining(kit)}:
+            return withdraw_disposal(kit, back, coordinator)
+        return approve(kit, order, coordinator, seen.at)
+
+    done = await house.tried(coordinator, [life.number], decide)
     plan(life.within(1, 20) if done else life.within(5, 20), life, "dispose")
 
 

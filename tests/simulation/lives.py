@@ -6,7 +6,7 @@ is part of life and is counted. Nothing here knows the rules; the observer does.
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
@@ -39,10 +39,12 @@ from custody.commands import (
     TakeBackDestruction,
     WithdrawReport,
 )
+from custody.decision import Decided, Seen
 from custody.handling import find, lose, store
 from custody.handover import accept, offer
 from custody.items import TYPES
 from custody.kit import Kit
+from custody.ledger import place
 from custody.number import RANDOM_BYTES, issue
 from custody.people import Actor, Function
 from custody.prosecution import answer, confirm_order, link, request
@@ -141,26 +143,35 @@ def _order(life: Life, at: datetime) -> Register:
 
 
 async def arrive(house: House, life: Life, plan: Plan) -> None:
-    """Examined, registered, sealed, stored; the channel is tried; a third report at once."""
-    staff = life.staff
-    hashes = {"code_hash": hashlib.sha256(life.number.encode()).hexdigest(), "secret_hash": "none"}
-    await house.act(
-        staff.nurse,
-        [life.number],
-        lambda seen: keeping.register(
-            seen,
-            _order(life, seen.at),
-            staff.nurse,
-            number=life.number,
-            policies=house.policies,
-            item_types=TYPES,
-            card=hashes,
-        ),
-    )
-    if life.channel in ("email", "sms") and life.happens(0.8):
-        await _prove(house, life, "message_shown")
-    await shelve(house, life, plan)
+    """Examined, registered, sealed, the channel tried, stored: in one append, since nobody comes between."""
+    shown = life.channel in ("email", "sms") and life.happens(0.8)
+    await house.act(life.staff.nurse, [life.number], lambda seen: _arrived(house, life, seen, shown))
     _plan_a_life(life, plan)
+
+
+def _arrived(house: House, life: Life, seen: Seen, shown: bool) -> Decided:
+    staff, number = life.staff, life.number
+    hashes = {"code_hash": hashlib.sha256(number.encode()).hexdigest(), "secret_hash": "none"}
+    registered = keeping.register(
+        seen,
+        _order(life, seen.at),
+        staff.nurse,
+        number=number,
+        policies=house.policies,
+        item_types=TYPES,
+        card=hashes,
+    )
+    facts = list(registered.facts)
+    now = replace(seen, kits=place(facts, seen)[1])
+    if shown:
+        tried = ProveChannel(kit=number, how="message_shown")
+        facts += prove_channel(now.kit(number), tried, staff.nurse).facts
+    for where, storage in ((staff.frozen, "frozen"), (staff.dry, "dry")):
+        lying = [p.package for p in now.kit(number).open_packages if p.storage == storage]
+        if lying:
+            put = Store(packages=refs(life, now.kit(number), *lying), place=where)
+            facts += store(now, put, staff.nurse, house.directory).facts
+    return Decided(facts=tuple(facts), extra=registered.extra)
 
 
 def _plan_a_life(life: Life, plan: Plan) -> None:
@@ -197,11 +208,11 @@ def refs(life: Life, kit: Kit, *numbers: int) -> tuple[PackageRef, ...]:
 async def shelve(house: House, life: Life, plan: Plan) -> None:
     """What lies in hands goes into its place."""
     staff = life.staff
-    for place, storage in ((staff.frozen, "frozen"), (staff.dry, "dry")):
+    for where, storage in ((staff.frozen, "frozen"), (staff.dry, "dry")):
         kit = await seen_kit(house, life)
         lying = [p.package for p in kit.open_packages if p.storage == storage and p.state == "sealed"]
         if lying:
-            order = Store(packages=refs(life, kit, *lying), place=place)
+            order = Store(packages=refs(life, kit, *lying), place=where)
             await house.tried(
                 staff.nurse,
                 [life.number],
@@ -513,11 +524,6 @@ async def give_up(house: House, life: Life, plan: Plan) -> None:
 
 
 # --- the notice ---------------------------------------------------------------------------------------
-
-
-async def _prove(house: House, life: Life, how: str) -> None:
-    nurse, tried = life.staff.nurse, ProveChannel(kit=life.number, how=how)  # type: ignore[arg-type]
-    await house.tried(nurse, [life.number], lambda s: prove_channel(s.kit(life.number), tried, nurse))
 
 
 async def new_channel(house: House, life: Life, plan: Plan) -> None:

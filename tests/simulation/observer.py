@@ -238,7 +238,10 @@ def _attempted(self: Observer, kit: Watched, event: Event) -> None:
     whole = rules.after(later(rules.day_of(event.recorded_at), rules.notice))
     self.must(kit, event, until >= whole, f"leaves until {until}, not the notice period until {whole}")
     self.must(kit, event, kit.over_at is None or until >= kit.over_at, "ends before the term does")
-    self.must(kit, event, event.get("how") != "tried", "an attempt that failed settles nothing")
+    how = event.get("how")
+    self.must(kit, event, how != "tried", "an attempt that failed settles nothing")
+    absent = how not in ("not_wanted", "no_channel") or kit.channel == "none"
+    self.must(kit, event, absent, f"{how}, though {kit.channel} was agreed as the safe channel")
 
 
 def _expired(self: Observer, kit: Watched, event: Event) -> None:

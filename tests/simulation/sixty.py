@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -93,7 +93,7 @@ class Sixty:
 
     def __post_init__(self) -> None:
         self.rng = Random(f"sixty:{self.scale.seed}")
-        self.begin = self.house.now()
+        self.begin = self.end = self.house.now()
         self.day = 0.0
 
     # --- the plan ------------------------------------------------------------------------------------
@@ -189,11 +189,12 @@ class Sixty:
 
     async def _doings(self, life: Life, todo: list[str]) -> None:
         for what in todo:
-            if what == "dispose":
-                if await work_on(self.house, life, self.plan):
+            kit = self.observer.kits.get(life.number)
+            if what == "dispose" and kit is not None:
+                if await work_on(self.house, life, self.plan, kit.state):
                     self._carts.setdefault(life.staff.centre, set()).add(life.number)
             elif what == "impatient":
-                await work_on(self.house, life, lambda days, who, what: None)
+                await work_on(self.house, life, lambda days, who, what: None, "expired")
             else:
                 await DOINGS[what](self.house, life, self.plan)
 
@@ -327,7 +328,8 @@ class Sixty:
             await run(self.house, self.watch)
             self._see()
             self.observer.ran(self.house.now())
-        self.observer.end(self.house.now())
+        self.end = self.house.now()
+        self.observer.end(self.end)
         self._compare_columns()
         self._compare_runs()
         if self.scale.projections:
@@ -366,6 +368,3 @@ class Sixty:
     def ends(self) -> Counter[str]:
         """Where each kit is at the end: in exactly one state."""
         return Counter(kit.state for kit in self.observer.kits.values())
-
-    def now(self) -> datetime:
-        return self.house.now()
