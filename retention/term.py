@@ -173,10 +173,10 @@ def extended(
     end = moved_on(policy, end_of(counted_from, policy.extension.period))
     if policy.longest is not None:
         last = moved_on(policy, end_of(term.start, policy.longest.period))
-        if last <= term.end:
+        if last <= max(term.end, asked_on):
             raise RetentionDataError(
-                f"the policy {policy.reference} keeps a kit for at most {policy.longest.period}, and the "
-                f"term reaches that already: it ends on {term.end}"
+                f"the policy {policy.reference} keeps a kit for at most {policy.longest.period}, and that is "
+                f"over with the end of {last}"
             )
         end = min(end, last)
     return _term(policy, term.start, max(term.end, end))
