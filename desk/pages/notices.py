@@ -94,7 +94,7 @@ MISSING: Final[Mapping[str, str]] = {
 @router.get("/kits/{number}/channel")
 async def channel(request: Request, number: str, who: Teller) -> Response:
     """The safe channel of one kit, and what can be done over it."""
-    return await _channel(request, number, who)
+    return await _channel(request, number, who, request.query_params.get("for") or TASK)
 
 
 @router.post("/kits/{number}/channel")
@@ -109,15 +109,20 @@ async def test(request: Request, number: str, who: Teller) -> Response:
     except (NotSeen, NotPermitted):
         raise
     except Refused as refused:
-        return await _channel(request, number, who, problem=problem_of(refused))
-    return await _channel(request, number, who, tested=done.how)
+        return await _channel(request, number, who, purpose, problem=problem_of(refused))
+    return await _channel(request, number, who, purpose, tested=done.how)
 
 
 async def _channel(
-    request: Request, number: str, who: Signed, *, tested: str | None = None, problem: Problem | None = None
+    request: Request,
+    number: str,
+    who: Signed,
+    purpose: str,
+    *,
+    tested: str | None = None,
+    problem: Problem | None = None,
 ) -> Response:
     service = edge.service(request)
-    purpose = request.query_params.get("for") or TASK
     kit, found = await channel_seen(service, who.actor, parse_kit_number(number), purpose)
     eyes = await service.eyes(who.actor, kit)
     shown = await channel_answer(service, eyes, kit, found, await edge.now(request))
