@@ -15,7 +15,7 @@ afterwards is the one that :func:`custody.kit.to_document` writes.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
@@ -136,7 +136,7 @@ def halves(steps: Sequence[Step]) -> tuple[Sequence[Step], Sequence[Step]]:
 def lost(fault: Exception) -> bool:
     """Whether the database itself was lost, and the batch is not at fault."""
     if isinstance(fault, DBAPIError):
-        return fault.connection_invalidated or (fault.orig is not None and lost(cast(Exception, fault.orig)))
+        return fault.connection_invalidated or (fault.orig is not None and lost(fault.orig))
     if not isinstance(fault, psycopg.OperationalError):
         return False
     return fault.sqlstate is None or fault.sqlstate.startswith(("08", "57P", "53"))
