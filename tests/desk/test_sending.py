@@ -18,8 +18,10 @@ from cryptography.x509.oid import NameOID
 
 from desk.bounce import NotABounce, token_of_bounce
 from desk.mail import CannotSend, MailServer, Sender, read_sender, read_server
+from desk.notifier import channels, missing
 from desk.postgres import free_port
 from desk.sending import How, Message, send_mail, send_text, token_key, token_of
+from desk.settings import CannotStart, environment_of, read
 from desk.wording import LANGUAGES, telling, wording
 from tests.custody.story import CENTRE, ORGANISATIONS, new_number
 from tests.desk.mailbox import PASSWORD, USER, Mailbox, mail_server, notifying_server
@@ -284,6 +286,44 @@ def test_a_sender_that_would_tell_or_cannot_be_answered_is_refused(value: str) -
 def test_a_neutral_sender_is_taken_with_its_name_or_without() -> None:
     assert read_sender("Nieuws <post@mail.example>") == Sender("post@mail.example", "Nieuws")
     assert read_sender("post@mail.example").returned_to(TOKEN) == f"post+{TOKEN}@mail.example"
+
+
+def test_the_settings_of_sending_come_back_as_they_were_and_no_password_is_shown() -> None:
+    given = {
+        "CUSTODY_SMTP_URL": "smtps://relay%40invented.example:se%3Acret@mail.example:465",
+        "CUSTODY_NOTICE_FROM": "Nieuws <post@mail.example>",
+        "CUSTODY_SMS_COMMAND": f"{sys.executable} -c 'import sys'",
+    }
+    settings = read(given)
+    again = read(environment_of(settings))
+    assert (again.smtp, again.notice_from, again.sms_command) == (
+        settings.smtp,
+        settings.notice_from,
+        settings.sms_command,
+    )
+    assert "se:cret" not in repr(settings)
+    assert channels(settings) == ("email", "sms")
+    assert missing(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SMTP_URL", "smtp://u:secret-word@mail.example"),
+        ("NOTICE_FROM", "post@mail.example"),
+        ("SMS_COMMAND", "no-such-program-anywhere --send"),
+        ("SMS_COMMAND", "'unfinished"),
+    ],
+)
+def test_half_a_setting_or_a_program_that_is_not_there_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(CannotStart) as refused:
+        read({f"CUSTODY_{name}": value})
+    assert f"CUSTODY_{name}" in str(refused.value)
+    assert "secret-word" not in str(refused.value)
+
+
+def test_without_settings_the_service_says_what_is_work_for_a_person() -> None:
+    assert [said.split()[0] for said in missing(read({}))] == ["CUSTODY_SMTP_URL", "CUSTODY_SMS_COMMAND"]
 
 
 # --- what comes back --------------------------------------------------------------------------------------
