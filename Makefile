@@ -1,6 +1,7 @@
 # make demo     a running service with fictional kits; prints its address and who can sign in
 # make test     everything tested: unit, PostgreSQL, browser
 # make bench    how fast it is, as ratios measured in one run; a few minutes on a quiet machine
+# make simulation  sixty years with 20,000 kits, watched by an observer; an hour, and a drawn line of time
 # make check    format, lint, types, import contracts, migrations, translations
 # make lock     renew the hash-locked requirements and the front-end lock file
 #
@@ -37,7 +38,7 @@ if ! $(1) >/dev/null 2>&1; then
 fi
 endef
 
-.PHONY: demo test bench check lock browser others ready format messages
+.PHONY: demo test bench simulation check lock browser others ready format messages
 demo: $(ASSETS) $(TEXTS:.po=.mo)
 	export CUSTODY_DEMO=fictional
 	exec $(BIN)/custody demo
@@ -49,6 +50,9 @@ bench: $(READY)
 	for each in append latency proof verify invisible check; do
 	    $(BIN)/python -m tests.bench.$$each
 	done
+
+simulation: $(READY)
+	$(BIN)/python -m tests.simulation $(SIMULATION)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
