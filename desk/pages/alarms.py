@@ -104,6 +104,8 @@ def _people(found: Iterable[Alarm]) -> list[tuple[str, str]]:
 # --- one line ---------------------------------------------------------------------------------------------
 
 STEPS: Final[Mapping[str, tuple[str, str]]] = {
+    "handover_late": ("handover.accept", "/scan?then=handover.accept&kit={kit}"),
+    "not_stored": ("package.store", "/scan?{packages}"),
     "seal_not_checked": ("seal.check", "/do/seal.check?{packages}"),
     "notice_came_back": ("notice.attempt", "/do/notice.attempt?kit={kit}"),
     "notice_not_settled": ("notice.attempt", "/do/notice.attempt?kit={kit}"),
@@ -121,6 +123,8 @@ STEPS: Final[Mapping[str, tuple[str, str]]] = {
 """The step that ends an alarm: whose action, and where it is done. Without one, the kit is looked at."""
 
 LABELS: Final[Mapping[str, str]] = {
+    "handover.accept": texts._("Scan and accept"),
+    "package.store": texts._("Store or hand over"),
     "choices_trail.read": texts._("Look at the conditions"),
     "reads.read": texts._("Look at the readings"),
     "duty.review": texts._("Review it"),
@@ -160,9 +164,10 @@ def _of(request: Request, alarm: Alarm, directory: Directory) -> str:
 
 
 def _step(request: Request, alarm: Alarm, actor: Actor, mine: bool) -> tuple[str, str]:
+    first = alarm.acts[0].is_for(actor)  # of a hand-over, the receiver; the giver looks at the kit
     if alarm.rule in STEPS:
         action, href = STEPS[alarm.rule]
-        if actor.function in PERMISSIONS[action] and (mine or alarm.kit is None):
+        if actor.function in PERMISSIONS[action] and (first or alarm.kit is None):
             packages = "&".join(f"p={alarm.kit}.{n}" for n in alarm.packages)
             there = href.format(kit=alarm.kit, packages=packages, about=alarm.about, place=alarm.place)
             return there, translated(request, LABELS.get(action) or texts.ACTIONS[action])

@@ -237,7 +237,14 @@ def _lists(whole: Matrix, who: Asker) -> list[str]:
     """Whether a list has a kit in it that this person may not know of."""
     assert who.actor is not None
     wrong = []
-    for path in ("/api/kits?purpose=court", "/api/worklists", "/api/proposals", "/"):
+    for path in (
+        "/api/kits?purpose=court",
+        "/api/worklists",
+        "/api/proposals",
+        "/api/alarms",
+        "/alarms",
+        "/",
+    ):
         answer = who.ask("GET", path)
         for case in whole.cases:
             named = case.number in answer.text or written(KitNumber(case.number)) in answer.text

@@ -59,8 +59,8 @@ def test_what_is_overdue_stands_on_the_first_page_and_leads_to_the_work(
     nurse.choose(person="me")
     nurse.press("Look")
     assert nurse.page.locator(".rows > li").count() == 1
-    nurse.press("Look at the kit")
-    assert kit in nurse.page.url
+    nurse.press("Store or hand over")
+    assert f"/scan?p={kit}.1" in nurse.page.url
     colleague = pages.at(NURSE_2, size=size)
     colleague.go("/alarms?rule=seal_not_checked")
     colleague.press("Check seals")
