@@ -1,0 +1,202 @@
+"""What must be so before a disposal: each condition by itself, with what bears it out."""
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custody.event import Event, Head, place_in_trail
+from custody.kit import Handover, Hold, Holder, Kit, Match, Order
+from custody.people import CLOCK
+from custody.prosecution import choice
+from custody.protocol import Custody, Legal, Retention
+from retention.eligibility import RequestSeen, eligibility, remaining
+from tests.custody.story import COORDINATOR
+from tests.retention.kept import DAY, expired, noticed, without
+
+
+def unmet(kit: Kit, at: datetime, *requests: RequestSeen) -> list[str]:
+    return [c.name for c in eligibility(kit, at, requests) if not c.met]
+
+
+def test_of_an_expired_kit_that_nothing_protects_every_line_is_met_and_is_a_sentence() -> None:
+    kit, at = expired()
+
+    conditions = eligibility(kit, at)
+
+    assert unmet(kit, at) == []
+    assert all(c.told.endswith(".") and "{" not in c.told for c in conditions)
+    assert [c.name for c in conditions][:4] == ["report", "order", "hold", "term"]
+
+
+def hold() -> dict[str, Hold]:
+    return {"ab" * 16: Hold(id="ab" * 16, ground="centre")}
+
+
+def open_offer() -> dict[str, Handover]:
+    at = expired()[1]
+    somebody = Holder(name="Nora Nachtwacht")
+    given_ = Handover(
+        id="cd" * 16, packages=(1,), giver=somebody, receiver=somebody, offered_at=at, due_at=at + DAY
+    )
+    return {given_.id: given_}
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        ("report", {"legal": Legal.DECLARED}),
+        ("report", {"legal": Legal.LINKED}),
+        ("order", {"order": Order(digest="00" * 32, authority="Judge", dated=date(2026, 1, 20))}),
+        ("hold", {"holds": hold()}),
+        ("handover", {"handovers": open_offer()}),
+        ("packages", {"packages": {}}),
+    ],
+)
+def test_each_thing_that_protects_a_kit_is_a_line_of_its_own(line: str, change: dict[str, Any]) -> None:
+    kit, at = expired()
+
+    assert unmet(without(kit, **change), at) == [line]
+
+
+def test_a_term_that_runs_and_a_notice_that_nobody_settled_are_lines_too() -> None:
+    kit, at = expired()
+
+    assert unmet(kit, at - timedelta(days=400)) == ["term", "grace"]
+    assert unmet(noticed()[0], at) == ["term"]
+    assert unmet(without(kit, expires_at=None), at) == ["notice", "grace"], "the notice came back"
+    assert unmet(without(kit, expires_at=at + DAY), at) == ["grace"]
+
+
+def test_a_package_elsewhere_open_or_lost_stops_it_and_one_that_nobody_looks_for_does_not() -> None:
+    kit, at = expired()
+
+    def with_first(**change: Any) -> Kit:
+        return without(kit, packages={**kit.packages, 1: replace(kit.packages[1], **change)})
+
+    lab = Holder(name="Ana Lyse", organisation="lab-zevenster")
+    assert unmet(with_first(state=Custody.OPENED), at) == ["opened"]
+    assert unmet(with_first(state=Custody.LOST), at) == ["packages"]
+    assert unmet(with_first(holder=lab), at) == ["packages"]
+    given_up = with_first(state=Custody.LOST, search_ended=True)
+    assert unmet(given_up, at) == []
+    assert [p.package for p in remaining(given_up)] == [2, 3]
+    assert "stays lost" in " ".join(c.told for c in eligibility(given_up, at))
+    gone = replace(kit.packages[1], state=Custody.LOST, search_ended=True)
+    (nothing,) = [c for c in eligibility(without(kit, packages={1: gone}), at) if not c.met]
+    assert nothing.told == "Nothing of this kit is left to destroy. Two people close it, with the reason."
+
+
+def test_what_the_victim_asked_for_needs_no_notice() -> None:
+    kit, at = expired()
+    early = without(kit, notice_due_at=None)
+
+    assert unmet(early, at) == []
+    assert "The victim asked for the destruction" in " ".join(c.told for c in eligibility(early, at))
+
+
+def test_the_events_that_bear_a_condition_out_are_named_with_their_digest() -> None:
+    kit, at = expired()
+    facts = [choice(kit, "notice.due", CLOCK), choice(kit, "term.expired", CLOCK)]
+    events: list[Event] = []
+    for fact in facts:
+        head = Head(number=events[-1].number, digest=events[-1].digest) if events else Head()
+        events.append(place_in_trail(fact, head, at, b"\0" * 16))
+
+    found = {c.name: c.evidence for c in eligibility(kit, at, (), events)}
+
+    assert [(e.type, e.digest, e.trail) for e in found["term"]] == [
+        ("term.expired", events[1].digest, "choices")
+    ]
+    assert [e.type for e in found["notice"]] == ["notice.due"]
+
+
+# --- requests of the police ------------------------------------------------------------------------------
+
+
+def asked(of: Kit, **more: Any) -> RequestSeen:
+    """A request nine days after the examination, answered the day after."""
+    at = datetime.combine(of.examined_on + timedelta(days=9), of.registered_at.timetz())
+    answered = RequestSeen(
+        id="ab" * 16,
+        zone="Zone Morgenland",
+        received_at=at,
+        how="no_match",
+        answered_at=at + DAY,
+        by=("Nora Nachtwacht", "Nils Nevel"),
+    )
+    return replace(answered, **more)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({}, "has no match here: Nora Nachtwacht & Nils Nevel looked and said so on"),
+        (
+            {"examined_on": date(2020, 2, 2)},
+            "named an examination on 2020-02-02, another day than this kit's",
+        ),
+        ({"kit": "7M4P9XQ3RT6C"}, "named another kit; answered by Nora Nachtwacht"),
+        ({"how": "match"}, "matched another kit; answered by Nora Nachtwacht"),
+    ],
+)
+def test_an_answered_request_says_why_it_is_not_this_kit(more: dict[str, Any], says: str) -> None:
+    kit, at = expired()
+
+    (line,) = [c for c in eligibility(kit, at, [asked(kit, **more)]) if c.name == "request"]
+
+    assert line.met
+    assert says in line.told
+    assert "7M4P9XQ3RT6C" not in line.told, "another kit is never named"
+
+
+def test_a_request_that_waits_blocks_and_one_of_before_the_examination_is_not_listed() -> None:
+    kit, at = expired()
+    waiting = asked(kit, how=None, answered_at=None, by=())
+    long_ago = kit.registered_at - timedelta(days=90)
+
+    assert unmet(kit, at, waiting) == ["request"]
+    assert unmet(kit, at, replace(waiting, received_at=long_ago)) == ["request"]
+    before = eligibility(kit, at, [asked(kit, received_at=long_ago)])
+    assert before[-1].told == "No request of the police named this centre since the examination."
+
+
+def test_a_request_that_was_this_kits_is_never_said_to_be_another_ones() -> None:
+    kit, at = expired()
+    mine = asked(kit, how="match")
+    matched = without(kit, matches=(Match(request=mine.id, by=("nora", "nils")),))
+    fact = replace(
+        choice(kit, "match.confirmed", COORDINATOR, request=mine.id), subject=f"custody:{kit.number}"
+    )
+    before = place_in_trail(fact, kit.custody_head, at, b"\0" * 16)
+
+    assert unmet(matched, at, mine) == ["request"]
+    (line,) = [c for c in eligibility(kit, at, [mine], [before]) if c.name == "request"]
+    assert line.met
+    assert "was matched with this kit" in line.told
+    assert "no longer stands" in line.told
+
+
+PROTECTS: dict[str, dict[str, Any]] = {
+    "report": {"legal": Legal.DECLARED},
+    "order": {"order": Order(digest="00" * 32, authority="Judge", dated=date(2026, 1, 20))},
+    "hold": {"holds": hold()},
+    "handover": {"handovers": open_offer()},
+    "term": {"retention": Retention.NOTICE_DUE},
+    "packages": {"packages": {}},
+}
+
+
+@given(st.sets(st.sampled_from(sorted(PROTECTS))), st.integers(0, 3))
+def test_whatever_protects_a_kit_in_whatever_company_is_named_and_nothing_else(
+    protects: set[str], waiting: int
+) -> None:
+    kit, at = expired()
+    for each in protects:
+        kit = without(kit, **PROTECTS[each])
+    requests = [asked(kit, id=f"{n:032x}", how=None, answered_at=None, by=()) for n in range(waiting)]
+
+    assert set(unmet(kit, at, *requests)) == protects | ({"request"} if waiting else set())
