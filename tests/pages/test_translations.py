@@ -10,7 +10,7 @@ from babel.messages.pofile import read_po
 
 from custody.kit import Kit
 from custody.protocol import Legal
-from retention.disposal import eligibility
+from retention.eligibility import RequestSeen, eligibility
 
 PROJECT = Path(__file__).parents[2]
 CATALOGUE = PROJECT / "desk" / "translations" / "messages.pot"
@@ -37,11 +37,14 @@ def test_the_catalogue_holds_every_text_of_the_code(tmp_path: Path) -> None:
 def test_a_refusal_of_the_rules_stands_in_the_catalogue() -> None:
     assert "The kit is held; nothing leaves it." in texts_in(CATALOGUE)
     assert "What waits for you" in texts_in(CATALOGUE)
-    assert "The term is over." in texts_in(CATALOGUE)
+    assert "No hand-over is open." in texts_in(CATALOGUE)
 
 
 def test_the_conditions_of_a_disposal_stand_in_the_catalogue_met_or_not() -> None:
     kit = Kit(number="000000000000", centre="c", examined_on=date(2026, 1, 1), registered_at=AT)
-    said = {condition.says for condition in eligibility(kit, AT, 0)}
-    said |= {condition.says for condition in eligibility(replace(kit, legal=Legal.LINKED), AT, 1)}
+    waiting = RequestSeen(id="ab" * 16, zone="Zone", received_at=AT)
+    answered = replace(waiting, how="no_match", answered_at=AT)
+    said = {condition.says for condition in eligibility(kit, AT)}
+    linked = replace(kit, legal=Legal.LINKED)
+    said |= {condition.says for condition in eligibility(linked, AT, (waiting, answered))}
     assert said <= texts_in(CATALOGUE)
