@@ -36,12 +36,13 @@ from tests.custody.story import (
 from tests.desk.conftest import Desk, moment, refs
 
 F: Final = Function
-OTHER_ZONE, OVERSIGHT = "pz-schemerland", "toezicht-regenboog"
+OTHER_ZONE, OVERSIGHT, HOSPITAL = "pz-schemerland", "toezicht-regenboog", "ziekenhuis-duinrand"
 OTHER_COORDINATOR = Actor(function=F.COORDINATOR, person="marn", name="Marn Maan", organisation=OTHER_CENTRE)
 OTHER_OFFICER = Actor(function=F.OFFICER, person="otto", name="Otto Schemer", organisation=OTHER_ZONE)
 OTHER_ANALYST = Actor(function=F.ANALYST, person="anton", name="Anton Lyse", organisation=LAB)
 AUDITOR = Actor(function=F.AUDITOR, person="aukje", name="Aukje Toezicht", organisation=OVERSIGHT)
-NEWCOMERS: Final = (OTHER_COORDINATOR, OTHER_OFFICER, OTHER_ANALYST, AUDITOR)
+OBSERVER = Actor(function=F.OBSERVER, person="odil", name="Odil Duin", organisation=HOSPITAL)
+NEWCOMERS: Final = (OTHER_COORDINATOR, OTHER_OFFICER, OTHER_ANALYST, AUDITOR, OBSERVER)
 PEOPLE: Final = (
     NURSE,
     NURSE_2,
@@ -57,6 +58,7 @@ PEOPLE: Final = (
     MAGISTRATE,
     OTHER_MAGISTRATE,
     AUDITOR,
+    OBSERVER,
 )
 COLLEAGUES: Final = (NURSE_2, OTHER_OFFICER, OTHER_ANALYST, OTHER_MAGISTRATE)
 """Who differs from another of `PEOPLE` by the relation alone."""
@@ -115,7 +117,7 @@ def room_of(organisation: str | None) -> str:
 
 def introduce(desk: Desk) -> None:
     """The clerk registers the organisations and people that the stories lack."""
-    for id_, kind in ((OTHER_ZONE, "police"), (OVERSIGHT, "oversight")):
+    for id_, kind in ((OTHER_ZONE, "police"), (OVERSIGHT, "oversight"), (HOSPITAL, "hospital")):
         desk.record(
             "organisation.registered", f"organisation:{id_}", id=id_, kind=kind, name=id_, country="BE"
         )
