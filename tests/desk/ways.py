@@ -376,6 +376,10 @@ def _asks(
     return ask
 
 
+WITHOUT_KIT: Final = frozenset({"policy.adopt"})
+"""Commands that name no kit."""
+
+
 def _of_door(door: Door, at: str) -> Way:
     def ask(who: Asker, case: Case) -> httpx.Response:
         order = orders(case.number, at, case.digest, who.place)[door.path]
@@ -388,6 +392,7 @@ def _of_door(door: Door, at: str) -> Way:
         says=door.action,
         decides=door.action,
         command=True,
+        about_kits=door.action not in WITHOUT_KIT,
     )
 
 
