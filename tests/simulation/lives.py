@@ -354,10 +354,10 @@ async def correct_age(house: House, life: Life, plan: Plan) -> None:
     now = life.rng.choice([each for each in ("adult", "minor") if each != life.age_class])
     order = CorrectAge(kit=life.number, age_class=now, reason="papers were seen")  # type: ignore[arg-type]
     await house.tried(
-        staff.nurse,
+        staff.coordinator,
         [life.number],
         lambda s: keeping.correct_age(
-            s.kit(life.number), order, staff.nurse, staff.second, house.policies, s.at
+            s.kit(life.number), order, staff.coordinator, staff.nurse, house.policies, s.at
         ),
     )
 

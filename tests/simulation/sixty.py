@@ -165,7 +165,7 @@ class Sixty:
         self._see()
         if outage is None:
             await self._check(after_outage)
-            await self.mail.deliver(self.house, self.lives, day, self.plan)
+            await self.mail.deliver(self.house, self.lives, day)
             self._see()
 
     async def _people(self, day: int) -> None:
@@ -235,9 +235,12 @@ class Sixty:
             if event.get("channel") is None:
                 self.plan(life.within(*CALL_IN), life, "call")
             else:
-                self.mail.wait(event, self.day)
-        elif event.type == "notice.attempted" and event.get("how") in ("failed", "bounced"):
-            self.plan(life.within(*CALL_IN), life, "call")
+                self.mail.wait(event)
+        elif event.type == "notice.attempted":
+            self.mail.heard(event)
+            how, settled = event.get("how"), event.get("until") is not None
+            if how in ("failed", "bounced") or (how == "not_wanted" and not settled):
+                self.plan(life.within(*CALL_IN), life, "call")
         elif event.type in ("term.expired", "destruction.cooled_off"):
             self.plan(life.within(1, 30), life, "dispose")
         elif event.type == "hold.placed" and self.observer.kits[number].state == "expired":
