@@ -284,7 +284,7 @@ async def requests_of(connection: AsyncConnection, zone: str) -> list[RowMapping
 
 
 async def proposals(connection: AsyncConnection, at: datetime) -> list[RowMapping]:
-    """Commands of this organisation that wait for a second person, whoever may sign them, and the asker's own.
+    """Commands of this organisation that wait for a second person, whoever may sign, and the asker's own.
     Where one person is asked, `observations` tells that person."""
     p = t.proposal.c
     rows = await connection.execute(

@@ -20,7 +20,7 @@ SQL = Path(__file__).parent.parent / "sql"
 LOOKED_AT = (
     "NEW.type IN ('disposal.carried_out', 'package.destroyed')"
     " OR coalesce(current_setting('custody.observing', true), '') <> ''"
-    " OR position('\"function\":\"observer\"'::bytea IN NEW.bytes) > 0"
+    ' OR position(\'"function":"observer"\'::bytea IN NEW.bytes) > 0'
 )
 
 
