@@ -188,7 +188,8 @@ class _Run:
     async def agenda(self, kinds: Iterable[_Kind]) -> Iterator[_Due]:
         """Everything that is due, in the order of its due day."""
         found: list[Sequence[_Due]] = []
-        async with self._engine.connect() as connection:
+        async with self._engine.begin() as connection:
+            await runs.by_index(connection)
             for kind in kinds:
                 rows = await connection.execute(kind.due)
                 found.append([_Due(since=_instant(since), kit=kit, kind=kind) for since, kit in rows])

@@ -83,6 +83,10 @@ WITH one AS MATERIALIZED (
                 encode(b, 'hex'))::jsonb,
         (kit).readers, (kit).expires_at, (kit).remind_on, (kit).key_destroyed_at
     FROM one
+), keys AS (
+    INSERT INTO custody.data_key (kit, centre, wrapped, made_at)
+    SELECT number, (kit).centre, sha512(a) || sha256(b), (kit).registered_at FROM one
+    WHERE (kit).key_destroyed_at IS NULL
 ), packages AS (
     INSERT INTO custody.package
     SELECT (jsonb_populate_record(p, jsonb_build_object('kit', number))).*
@@ -210,7 +214,7 @@ class Field:
                 last = min(self.kits + AT_ONCE, end)
                 connection.execute(LAY, {"first": self.kits + 1, "last": last, "of": of})
                 self.kits = last
-            connection.execute("VACUUM ANALYZE custody.kit, custody.head, custody.package")
+            connection.execute("VACUUM ANALYZE custody.kit, custody.head, custody.package, custody.data_key")
             connection.execute("CHECKPOINT")
 
     async def run(self, at_once: int = BATCH) -> tuple[Figures, float]:
