@@ -85,6 +85,7 @@ class Sixty:
     carts: int = 0
     moved_terms: int = 0
     caught_up: int = 0
+    losses: int = 0
     seconds: float = 0.0
     differences: list[str] = field(default_factory=list)
     _carts: dict[str, set[str]] = field(default_factory=dict)
@@ -205,9 +206,9 @@ class Sixty:
             if awaited.what != "key.destroyed"
         ]
         if due and self.rng.random() < self.scale.lost:
-            how = LOSSES[sum(self.watch.lost.values()) % 2]
-            if self.watch.lost["killed"] < self.scale.killed and self.rng.random() < 0.3:
-                how = "killed"
+            self.losses += 1
+            kill = self.losses % 3 == 1 and self.watch.lost["killed"] < self.scale.killed
+            how = "killed" if kill else LOSSES[self.losses % 2]
             await run_and_lose(self.house, self.watch, how, self.rng.choice(due))
             in_order = False
         else:
@@ -306,7 +307,7 @@ class Sixty:
             kit = self.observer.kits.get(number)
             if kit is None or kit.state not in ("running", "notice_due", "expired"):
                 continue
-            if life.rng.random() < 0.3:
+            if life.rng.random() < 0.6:
                 await self._move(life)
 
     async def _move(self, life: Life) -> None:

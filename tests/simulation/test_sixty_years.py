@@ -49,7 +49,7 @@ def told(sixty: Sixty) -> list[str]:
 def test_sixty_years_pass_and_nothing_is_lost_left_or_destroyed_too_early(
     database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scale = Scale(kits=60, years=60, daily=False, lost=0.15, killed=1)
+    scale = Scale(kits=50, years=60, daily=False, lost=0.2, killed=1)
 
     sixty = asyncio.run(simulated(database, scale))
 
