@@ -224,9 +224,10 @@ class Service:
     async def _rehearse(self, door: Door, order: Any, doing: Doing) -> None:
         """Decide with somebody in the second person's place, and write nothing: what would be refused after
         the second signature is refused before the first one is kept."""
-        stand_in = replace(doing.actor, person=STAND_IN, name=STAND_IN)
-        rehearsal = replace(doing, second=stand_in, card={} if door.needs_card else None)
         kits = tuple(_number(k) for k in door.kits(order))
+        # Of a restricted kit the second person will be another reader.
+        stand_in = replace(doing.actor, person=STAND_IN, name=STAND_IN, glass=frozenset(kits))
+        rehearsal = replace(doing, second=stand_in, card={} if door.needs_card else None)
         seen = await self.ledger.look(doing.actor, kits, tuple(door.others(rehearsal, order)))
         place(_decided(door, order, rehearsal, seen, STAND_IN).facts, seen)
 
