@@ -27,6 +27,18 @@ BEGIN
     RETURN found;
 END $$;
 
+-- Whether an order of a judge stands: entered, and neither revoked in writing nor ended with its link since.
+CREATE FUNCTION custody.order_stands(kit_number text) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((
+        SELECT e.type = 'order.entered' FROM custody.event e
+        WHERE e.kit = kit_number AND (e.type IN ('order.entered', 'order_link.in_error', 'link.ended')
+              OR (e.type = 'hold.lifted' AND convert_from(e.bytes, 'UTF8')::jsonb #>> '{hold,ground}' = 'order'))
+        ORDER BY e.recorded_at DESC, e.subject DESC, e.number DESC LIMIT 1), false)
+$$;
+
 -- What is refused about terms: one person never brings an end forward, and the clock only after the cooling-off;
 -- no term is shorter than the policy says; nothing expires, and no disposal is approved or carried out, before the
 -- victim was told and the notice period is over.
@@ -62,6 +74,10 @@ BEGIN
        OR (step_.type IN ('disposal.approved', 'disposal.carried_out')
            AND (kit_.expires_at IS NULL OR kit_.expires_at > at)) THEN
         RAISE EXCEPTION 'the victim was not told of the end of the term, or it is not over' USING ERRCODE = 'CU002';
+    END IF;
+    IF step_.type IN ('disposal.approved', 'disposal.carried_out', 'disposal.nothing_left')
+       AND custody.order_stands(kit_.number) THEN
+        RAISE EXCEPTION 'an order of a judge stands on this kit' USING ERRCODE = 'CU002';
     END IF;
     IF step_.type = 'destruction.confirmed' THEN
         IF until < at + (policy #>> '{cooling_off,period}')::interval - custody.room() THEN
@@ -329,6 +345,12 @@ DECLARE
     kit_ custody.kit;
 BEGIN
     SELECT * INTO STRICT kit_ FROM custody.kit WHERE number = kit_number;
+    -- A disposal leaves nothing behind: what it does not destroy with it would lie there of a kit that is closed.
+    IF kit_.retention = 'disposed' AND custody.something_left(kit_number)
+       AND kit_.disposed_at = (SELECT h.recorded_at FROM custody.head h WHERE h.subject = 'choices:' || kit_number)
+    THEN
+        RAISE EXCEPTION 'something of this kit is left, or still looked for' USING ERRCODE = 'CU002';
+    END IF;
     IF document_ ->> 'number' IS DISTINCT FROM kit_number
        OR document_ ->> 'centre' IS DISTINCT FROM kit_.centre
        OR document_ ->> 'legal' IS DISTINCT FROM kit_.legal

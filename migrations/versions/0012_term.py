@@ -34,6 +34,7 @@ FUNCTIONS = (
     "kept_policy(jsonb, jsonb)",
     "check_term(jsonb, custody.kit, custody.step)",
     "of_age(text)",
+    "order_stands(text)",
     "something_left(text)",
     "check_notice(jsonb, custody.kit, custody.step)",
     "keep_outbox(jsonb, custody.kit, custody.step, text)",

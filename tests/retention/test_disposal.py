@@ -6,8 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from psycopg.errors import DatabaseError
-from psycopg.types.json import Jsonb
 from sqlalchemy import text
 
 from custody.commands import (
@@ -17,7 +15,6 @@ from custody.commands import (
     DeclareReport,
     ExtendTerm,
     ItemRef,
-    Offer,
     PlaceHold,
     PrintLabels,
     ProposeDisposal,
@@ -25,14 +22,12 @@ from custody.commands import (
     WithdrawDisposal,
 )
 from custody.decision import Decided, Seen
-from custody.event import Fact, place_in_trail
 from custody.handling import labels_printed
-from custody.handover import offer
-from custody.kit import Kit, to_document
+from custody.kit import Kit
 from custody.ledger import MovedOn, place, reading
 from custody.number import KitNumber, label_code, parse_part
 from custody.people import Actor, Function
-from custody.prosecution import answer, choice, declare, request
+from custody.prosecution import answer, declare, request
 from custody.protocol import Custody, Legal, Retention
 from custody.refusal import NeedsSecond, NotSeen, Refused
 from retention.disposal import approve, carry_out, propose, withdraw_disposal
@@ -533,128 +528,3 @@ async def test_a_seal_that_differs_is_recorded_and_nothing_is_destroyed(
     kit = await story.kit(number)
     assert kit.retention is Retention.EXPIRED
     assert len(kit.open_packages) == 3
-
-
-# --- what PostgreSQL refuses by itself --------------------------------------------------------------
-
-
-def made_by_hand(kit: Kit) -> Decided:
-    """A disposal that no rule has looked at."""
-    entries = [{"package": p.package} for p in kit.open_packages]
-    signs = [COORDINATOR.signs("approver"), OBSERVER.signs("observer")]
-    return Decided(
-        facts=(choice(kit, "disposal.carried_out", CUSTODIAN_2, packages=entries, **{"with": signs}),)
-    )
-
-
-async def driven_to_approved(story: Story, number: str) -> None:
-    """Proposed and approved by hand-made facts, whatever the rules say."""
-    entries = [{"package": 1}]
-    await story.do(
-        CUSTODIAN,
-        [number],
-        lambda seen: Decided(
-            facts=(choice(seen.kit(number), "disposal.proposed", CUSTODIAN, packages=entries),)
-        ),
-    )
-    await story.do(
-        COORDINATOR,
-        [number],
-        lambda seen: Decided(facts=(choice(seen.kit(number), "disposal.approved", COORDINATOR),)),
-    )
-
-
-async def refused_by_the_database(story: Story, number: str) -> None:
-    seen = await story.look(CUSTODIAN_2, number)
-    with pytest.raises(Refused, match="Nothing may be destroyed while"):
-        await story.append(CUSTODIAN_2, seen, made_by_hand(seen.kit(number)))
-    assert (await story.kit(number)).retention is Retention.APPROVED
-
-
-async def test_without_the_rules_the_database_carries_out_only_what_nothing_protects(
-    story: Story, advance: Advance
-) -> None:
-    number = await kept_until_expired(story, advance)
-    await driven_to_approved(story, number)
-    seen = await story.look(CUSTODIAN_2, number)
-
-    await story.append(CUSTODIAN_2, seen, made_by_hand(seen.kit(number)))
-
-    assert (await story.kit(number)).retention is Retention.DISPOSED
-
-
-async def test_without_the_rules_the_database_refuses_while_a_hold_stands(
-    story: Story, advance: Advance
-) -> None:
-    number = await kept_until_expired(story, advance)
-    order = PlaceHold(kit=number, ground="suspected_pressure", reason="worries")
-    await story.do(
-        NURSE, [number], lambda seen: place_hold(seen.kit(number), order, NURSE, "ab" * 16, BELGIUM, seen.at)
-    )
-    await driven_to_approved(story, number)
-
-    await refused_by_the_database(story, number)
-
-
-async def test_without_the_rules_the_database_refuses_while_a_hand_over_is_open(
-    story: Story, advance: Advance
-) -> None:
-    number = await kept_until_expired(story, advance)
-    at = (await story.look(NURSE)).at
-    order = Offer(packages=(ref(number, 2),), organisation=CENTRE, due_at=at + timedelta(hours=4))
-    await story.do(NURSE, [number], lambda seen: offer(seen, order, NURSE, story.directory, "cd" * 16))
-    await driven_to_approved(story, number)
-
-    await refused_by_the_database(story, number)
-
-
-async def test_without_the_rules_the_database_refuses_while_a_request_is_unanswered(
-    story: Story, advance: Advance
-) -> None:
-    number = await kept_until_expired(story, advance)
-    await driven_to_approved(story, number)
-    asked = Request(pv="PV-0001/26", centre=CENTRE)
-    await story.do(
-        OFFICER,
-        [],
-        lambda seen: request(asked, OFFICER, story.directory, "34" * 16),
-        others=(f"request:{'34' * 16}",),
-    )
-
-    await refused_by_the_database(story, number)
-
-
-async def test_without_rules_and_folds_the_database_refuses_a_disposal_after_a_report(
-    story: Story, advance: Advance
-) -> None:
-    number = await kept_until_approved(story, advance)
-    await story.do(card_of(number), [number], lambda seen: reported(seen, number))
-    seen = await story.look(CUSTODIAN_2, number)
-    kit = seen.kit(number)
-    (fact,) = made_by_hand(kit).facts
-
-    with pytest.raises(DatabaseError, match="was not told of the end of the term"):
-        await _straight_to_append(story, kit, fact, seen)
-
-    assert (await story.kit(number)).legal is Legal.DECLARED
-
-
-async def _straight_to_append(story: Story, kit: Kit, fact: Fact, seen: Seen) -> None:
-    """The bytes and a forged projection, past everything written in Python."""
-    event = place_in_trail(fact, kit.choices_head, seen.at, b"\0" * 16)
-    forged = replace(kit, legal=Legal.UNREPORTED, retention=Retention.DISPOSED, disposed_at=seen.at)
-    expected = {f"choices:{kit.number}": kit.choices_head.number}
-    proposal = await story.propose(CUSTODIAN_2, kit.number)
-    async with story.ledger._driver() as driver:
-        await driver.execute(
-            "SELECT * FROM custody.append(%s, %s, %s, %s, %s, %s, %s)",
-            [
-                Jsonb(OBSERVER.context()),
-                "straight-to-append",
-                b"\1" * 32,
-                Jsonb(expected),
-                [event.bytes],
-                Jsonb({kit.number: to_document(forged)}),
-                Jsonb({"proposal": proposal}),
-            ],
-        )
