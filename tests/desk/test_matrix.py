@@ -42,7 +42,14 @@ GRANT USAGE ON SCHEMA testing TO PUBLIC;
 """
 
 
-NO_CHOICES: Final = {"age_class": "unknown", "holds": [], "asked": [], "readers": []}
+NO_CHOICES: Final = {
+    "age_class": "unknown",
+    "extensions": 0,
+    "attempts": [],
+    "holds": [],
+    "asked": [],
+    "readers": [],
+}
 """What a kit has before anybody chose."""
 
 
