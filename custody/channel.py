@@ -53,6 +53,24 @@ def channel_of(parts: Iterable[tuple[Event, Part]]) -> Channel:
     )
 
 
+def agreed_now(channel_now: str | None, parts: Iterable[tuple[Event, Part]]) -> Channel:
+    """The same, of a kit whose safe channel is ``channel_now``: nothing where no contact is wanted."""
+    return Channel() if channel_now in (None, "none") else channel_of(parts)
+
+
+def as_it_stands(channel_now: str | None, parts: Iterable[tuple[Event, Part]]) -> dict[str, str]:
+    """The private part of a kit as it stands: later parts replace what they name, and of the safe channel
+    (``channel_now``, as the kit has it) only what was agreed last is told.
+
+    Who agreed last to no contact left nothing in the private part: what older parts say is then not told.
+    """
+    seen = list(parts)
+    kept = {k: v for _, part in seen for k, v in part.values.items() if not k.startswith("channel_")}
+    channel = agreed_now(channel_now, seen)
+    now = {"address": channel.address, "hours": channel.hours, "question": channel.question}
+    return kept | {f"channel_{k}": v for k, v in now.items() if v}
+
+
 def told(channel: str, address: str | None, hours: str | None, question: str | None) -> dict[str, str]:
     """The private fields of an agreement to this channel. Raises Refused for what cannot be one.
 

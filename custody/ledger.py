@@ -25,6 +25,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from custody import private
+from custody.channel import as_it_stands
 from custody.decision import Decided, Seen
 from custody.disclosure import SALT_BYTES, Part, salted
 from custody.event import Event, Fact, Head, decode, place_in_trail
@@ -316,12 +317,43 @@ class Ledger:
         )
         return key
 
+    async def seal_waiting(
+        self, actor: Actor, kit: Kit, proposal: str, values: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Private values of a command that waits for a second person, sealed for its proposal.
+
+        With the data key of the kit, so that they become unreadable with its private part; for a kit that has
+        none yet with a fresh one, which goes along wrapped. Raises PrivateRefused.
+        """
+        extra: dict[str, Any] = {}
+        async with self._driver() as driver:
+            key = await self._data_key(driver, actor, kit, extra)
+        part = salted(values, secrets.token_bytes(SALT_BYTES * len(values)))
+        nonces = secrets.token_bytes(private.NONCE_BYTES * len(part.fields))
+        data = private.seal(key, part, kit.number, _waiting(proposal), nonces)
+        sealed = {"part": base64.b64encode(data).decode()}
+        for fresh in extra.get("data_keys", ()):
+            sealed["key"] = fresh["wrapped"]
+        return sealed
+
+    async def open_waiting(
+        self, actor: Actor, kit: Kit, proposal: str, sealed: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """The inverse of :meth:`seal_waiting`. Raises PrivateRefused, also where the key is destroyed or not
+        for this person's eyes."""
+        if "key" in sealed:
+            wrapped = base64.b64decode(sealed["key"])
+        else:
+            async with reading(self.engine, actor) as connection:
+                wrapped = await connection.scalar(_WRAPPED, {"kit": kit.number})
+            if wrapped is None:
+                raise private.PrivateRefused("there is no key for it")
+        key = await asyncio.to_thread(self._masters.unwrap, kit.centre, kit.number, bytes(wrapped))
+        return private.unseal(key, base64.b64decode(sealed["part"]), kit.number, _waiting(proposal)).values
+
     async def read_private(self, actor: Actor, kit: Kit) -> dict[str, str]:
-        """The private part as it stands: later parts replace what they name. Empty where it is destroyed."""
-        told: dict[str, str] = {}
-        for _, part in await self.private_parts(actor, kit):
-            told |= part.values
-        return told
+        """The private part as it stands (`custody.channel.as_it_stands`). Empty where it is destroyed."""
+        return as_it_stands(kit.channel, await self.private_parts(actor, kit))
 
     async def private_parts(self, actor: Actor, kit: Kit) -> list[tuple[Event, Part]]:
         """Each private part of the kit with its event, in the order of their trails; none where the key is
@@ -342,6 +374,11 @@ class Ledger:
         except private.PrivateRefused as why:
             _log.error("ALARM: a private part is not what its event names (%s); custody log check", why)
             raise PrivateAltered from None
+
+
+def _waiting(proposal: str) -> str:
+    """What stands in the context of a sealed field where no event has a digest yet."""
+    return f"proposal {proposal}"
 
 
 def _opened(key: bytes, kit: str, data: bytes, sealed: bytes | None) -> tuple[Event, Part]:
@@ -431,6 +468,11 @@ def _refusal(error: psycopg.Error) -> Exception:
             return MovedOn()
         case "CU002":
             return Refused("The database refused this step: {detail}.", detail=_first_line(error))
+        case "23505" if error.diag.constraint_name == "policy_pkey":
+            return Refused(
+                "This version of the policy was adopted meanwhile by others. Read what they adopted; what you"
+                " want to change takes a later version."
+            )
         case "23505":
             return error
         case "23514" if (error.diag.constraint_name or "").startswith(("kit_disposed", "kit_destroyed")):

@@ -54,7 +54,10 @@ def kits_of_packages(order: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """One command. ``path`` is below ``/api``; ``kits`` says which kits are looked at."""
+    """One command. ``path`` is below ``/api``; ``kits`` says which kits are looked at.
+
+    ``private`` are the fields that belong to the private part of the kit: they wait sealed for a second one.
+    """
 
     path: str
     action: str
@@ -69,4 +72,5 @@ class Door:
     needs_card: bool = False
     needs_place: bool = False
     two_people: bool = False
+    private: tuple[str, ...] = ()
     valid: timedelta = timedelta(days=3)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from custody import access, reading
@@ -27,6 +27,7 @@ from custody.ledger import reading as seen_by
 from custody.number import RANDOM_BYTES, issue, parse_kit_number
 from custody.people import Actor
 from custody.permission import Relation, as_known, kept_out, permit
+from custody.private import PrivateRefused
 from custody.prosecution import request
 from custody.protocol import Trail
 from custody.refusal import KeyUsed, NeedsSecond, NotSeen, Refused
@@ -36,12 +37,15 @@ from desk import session as sessions
 from desk.doors import BY_ACTION, STAND_IN, Doing, Door
 from desk.issuer import LocalIssuer
 from desk.purpose import true_purpose
-from desk.settings import Settings
+from desk.settings import CannotStart, Settings
 from desk.token import Verifier
 from retention import keeping
 from retention.policy import Policy, load
 
 CARD_ENDS: Final = frozenset({"card.stopped", "card.renewed"})
+
+SEALED: Final = "sealed"
+"""Under this name a command that waits keeps its private fields, sealed (`Ledger.seal_waiting`)."""
 
 _read = lru_cache(maxsize=256)(load)  # an adopted document never changes
 
@@ -189,6 +193,7 @@ class Service:
         """Let the command wait, once it is sure that a second signature is all it lacks."""
         await self._rehearse(door, order, doing)
         kits = door.kits(order)
+        command = await self._sealed(door, order, given)
         async with self.engine.begin() as connection:
             used = {"author": given.actor.author, "key": given.key}
             if await connection.scalar(text("SELECT count(*) FROM custody.receipts(:author, :key)"), used):
@@ -203,7 +208,7 @@ class Service:
                     "action": door.action,
                     "kit": _number(kits[0]) if kits else None,
                     "actor": json.dumps(given.actor.context() | {"name": given.actor.name}),
-                    "command": TypeAdapter(door.shape).dump_json(order).decode(),
+                    "command": json.dumps(command),
                     "valid": door.valid,
                 },
             )
@@ -216,10 +221,44 @@ class Service:
         """What this very command proposed earlier under its key."""
         async with seen_by(self.engine, given.actor) as connection:
             row = await reading.proposal(connection, _proposal_name(given))
-        command = json.loads(TypeAdapter(door.shape).dump_json(order))
-        if row is None or (row["action"], row["command"]) != (door.action, command):
+        if row is None or row["action"] != door.action:
+            return None
+        if await self.proposed(given.actor, row) != _written(door, order):
             return None
         return Waiting(proposal=row["id"], until=row["until"])
+
+    async def _sealed(self, door: Door, order: Any, given: Given) -> dict[str, Any]:
+        """A command as it waits: what is private in it is sealed and stands nowhere else. Raises Refused."""
+        command = _written(door, order)
+        hidden = {name: command.pop(name) for name in door.private if command.get(name) is not None}
+        if hidden:
+            (number,) = (_number(k) for k in door.kits(order))
+            kit = (await self.ledger.look(given.actor, [number])).kit(number)
+            try:
+                command[SEALED] = await self.ledger.seal_waiting(
+                    given.actor, kit, _proposal_name(given), hidden
+                )
+            except (PrivateRefused, CannotStart):
+                raise Refused(
+                    "This cannot wait for a second signature: the key that would close its private part"
+                    " cannot be used now. Nothing was kept. Tell those who run the service, and try again."
+                ) from None
+        return command
+
+    async def proposed(self, actor: Actor, row: RowMapping) -> dict[str, Any]:
+        """What waits for a second signature, private fields and all. Raises Refused if these do not open."""
+        door = BY_ACTION[row["action"]]
+        command = {name: value for name, value in row["command"].items() if name != SEALED}
+        if sealed := row["command"].get(SEALED):
+            kit = (await self.ledger.look(actor, [row["kit"]])).kit(row["kit"])
+            try:
+                command |= await self.ledger.open_waiting(actor, kit, row["id"], sealed)
+            except (PrivateRefused, CannotStart):
+                raise Refused(
+                    "What was proposed cannot be read: the key of the kit does not open its private part. Let"
+                    " it be taken back and proposed again; if that fails too, tell those who run the service."
+                ) from None
+        return _written(door, TypeAdapter(door.shape).validate_json(json.dumps(command)))
 
     async def _rehearse(self, door: Door, order: Any, doing: Doing) -> None:
         """Decide with somebody in the second person's place, and write nothing: what would be refused after
@@ -253,7 +292,8 @@ class Service:
         if waiting.signer not in (None, given.actor.person):
             raise Refused("This signature is asked of another person.")
         door = BY_ACTION[waiting.action]
-        order = TypeAdapter(door.shape).validate_json(json.dumps(waiting.command))
+        command = await self.proposed(eyes, waiting)
+        order = TypeAdapter(door.shape).validate_json(json.dumps(command))
         proposer = await self._actor_of(waiting.person, waiting.organisation, waiting.function)
         if proposer.person == given.actor.person:
             raise Refused("The second signature must be another person's.")
@@ -378,6 +418,12 @@ def _decided(door: Door, order: Any, doing: Doing, seen: Seen, stand_in: str | N
 def _number(text_: str) -> str:
     """A kit number out of a command; a mistyped one is caught here, before any query."""
     return parse_kit_number(text_)
+
+
+def _written(door: Door, order: Any) -> dict[str, Any]:
+    """A command as JSON has it, every field of its shape."""
+    written: dict[str, Any] = json.loads(TypeAdapter(door.shape).dump_json(order))
+    return written
 
 
 def _proposal_name(given: Given) -> str:

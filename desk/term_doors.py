@@ -96,6 +96,7 @@ TERM_DOORS: Final[tuple[Door, ...]] = (
         action="channel.change",
         shape=t.ChangeChannel,
         two_people=True,
+        private=("channel_address", "channel_hours", "channel_question"),
         valid=timedelta(hours=2),
         says="Another safe channel",
         decide=lambda x, o, s: notice.change_channel(s.kit(o.kit), o, x.actor, x.second),

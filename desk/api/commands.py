@@ -37,7 +37,7 @@ from desk.api.answers import (
 from desk.api.document import describes
 from desk.doors import BY_ACTION, DOORS, Door
 from desk.edge import Body, Sent, Signed, acting, given, service, stepped_up_to_sign
-from desk.service import Done, Waiting
+from desk.service import SEALED, Done, Waiting
 
 router = APIRouter()
 T = TypeVar("T")
@@ -195,6 +195,7 @@ async def proposals(request: Request, who: Annotated[Signed, Depends(acting("pro
 
 def _proposal(row: Any) -> ProposalAnswer:
     told = {name: row[name] for name in row if name in ProposalAnswer.__dataclass_fields__}
+    told["command"] = {name: value for name, value in row["command"].items() if name != SEALED}
     return ProposalAnswer(**told, says=BY_ACTION[row["action"]].says)
 
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from custody import access, reading
-from custody.channel import Channel, channel_of
+from custody.channel import Channel, agreed_now
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.number import parse_kit_number
@@ -171,7 +171,7 @@ async def channel_seen(service: Service, actor: Actor, number: str, purpose: str
     kit = await service.kit(actor, number, "private.read", purpose)
     eyes = await service.eyes(actor, kit)
     permit("notice.attempt", eyes, kit)
-    return kit, channel_of(await service.ledger.private_parts(eyes, kit))
+    return kit, agreed_now(kit.channel, await service.ledger.private_parts(eyes, kit))
 
 
 async def channel_answer(

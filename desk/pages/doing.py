@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import RowMapping
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -30,7 +31,7 @@ from desk.pages import forms
 from desk.pages.options import Chosen, asked_in_words, by_storage, unread_by
 from desk.pages.page import page, to, translated
 from desk.problems import Problem, problem_of
-from desk.service import Done, Given, Waiting
+from desk.service import SEALED, Done, Given, Waiting
 
 router = APIRouter()
 
@@ -62,6 +63,8 @@ async def ask(request: Request, action: str, who: Annotated[Signed, Depends(edge
     query = request.query_params
     if action == "disposal.carry_out":  # a page of its own: everything is scanned there
         return to("/disposals/cart", kit=query.get("kit", ""))
+    if action == "policy.adopt":  # and here a file is read aloud first
+        return to("/adopt-policy")
     chosen = await forms.chosen_of(request, who, query.getlist("p"), query.get("kit"))
     return await _form(request, who, door, chosen, {})
 
@@ -228,6 +231,8 @@ async def _proposed(request: Request, proposal: str, who: Signed, problem: Probl
     await access.record(service.engine, who.actor, read="proposal", kit=waiting["kit"], purpose="task")
     directory = await service.directory()
     names = {a.person: a.name for a in directory.appointments}
+    command, unread = await _opened(request, who, waiting)
+    problem = problem or unread
     return await page(
         request,
         "signature.html",
@@ -238,12 +243,32 @@ async def _proposed(request: Request, proposal: str, who: Signed, problem: Probl
         waiting_for=waiting,
         proposer=names.get(waiting["person"], waiting["person"]),
         mine=waiting["person"] == who.actor.person,
-        command=waiting["command"],
-        asked=await asked_in_words(request, who, _requests(waiting["command"])),
+        command=command,
+        asked=await asked_in_words(request, who, _requests(command)),
         observer=waiting["action"] == "disposal.carry_out",
         organisations={o.id: o.name for o in directory.organisations.values()},
         places={p.id: p.name for p in directory.places.values()},
     )
+
+
+async def _opened(
+    request: Request, who: Signed, waiting: RowMapping
+) -> tuple[Mapping[str, Any], Problem | None]:
+    """What was proposed; what is private in it for who may read the private part, on record first.
+
+    Where it does not open, the rest with the refusal: it can still be declined or taken back.
+    """
+    command = {name: value for name, value in waiting["command"].items() if name != SEALED}
+    if SEALED not in waiting["command"]:
+        return command, None
+    service = edge.service(request)
+    try:
+        await service.kit(who.actor, waiting["kit"], "private.read", "task")
+        return await service.proposed(who.actor, waiting), None
+    except (NotSeen, NotPermitted):
+        return command, None
+    except Refused as refusal:
+        return command, problem_of(refusal)
 
 
 def _requests(command: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,6 @@ from pydantic import TypeAdapter
 from starlette.datastructures import FormData, UploadFile
 
 from custody import commands as c
-from custody.channel import channel_of
 from custody.items import TYPES
 from custody.kit import Kit, Package
 from custody.number import parse_kit_number
@@ -465,11 +464,7 @@ def order(shape: type[Any], made: Mapping[str, Any]) -> Any:
 
 async def private_part(request: Request, who: edge.Signed, kit: Kit) -> dict[str, str]:
     """The private part as it stands, of the safe channel only what was agreed last. Read on record before."""
-    parts = await edge.service(request).ledger.private_parts(who.actor, kit)
-    told = {k: v for _, part in parts for k, v in part.values.items() if not k.startswith("channel_")}
-    channel = channel_of(parts)
-    now = {"address": channel.address, "hours": channel.hours, "question": channel.question}
-    return told | {f"channel_{k}": v for k, v in now.items() if v}
+    return await edge.service(request).ledger.read_private(who.actor, kit)
 
 
 async def chosen_of(

@@ -48,6 +48,11 @@ from tests.test_main_job import Desk as Person
 
 HOSPITAL = "CANARY-HOSPITAL-7731"
 CHANNEL = "canary.channel@invented.example"
+CHANGED = {
+    "channel_address": "canary.changed@invented.example",
+    "channel_hours": "canary hours 7736",
+    "channel_question": "canary question 7737",
+}
 FORM = "CANARY form of agreement, signed"
 TYPED = {
     "reason": "canary reason 7732",
@@ -434,7 +439,7 @@ def _well(base_url: str) -> bool:
 class Planted:
     """What was typed and given out in the story."""
 
-    private: list[str] = field(default_factory=lambda: [HOSPITAL, CHANNEL, FORM])
+    private: list[str] = field(default_factory=lambda: [HOSPITAL, CHANNEL, FORM, *CHANGED.values()])
     opening: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=lambda: [*TYPED.values()])
 
@@ -493,6 +498,7 @@ class Story:
     def __init__(self, service: Service, open_: ExitStack) -> None:
         self.service, self.open = service, open_
         self.planted = Planted()
+        self.dump_while_waiting = ""
 
     def at(self, *names: str) -> list[Person]:
         people = [Person(self.service.base_url, name, self.open) for name in names]
@@ -505,6 +511,10 @@ class Story:
         nora, casper, coraline, oscar, magda = self.at("nora", "casper", "coraline", "oscar", "magda")
         kit = canary_kit(nora, self.planted)
         visit(self.service, self.planted)
+        other = {"kit": kit, "channel": "email", "language": "nl", "how": "in_person", **CHANGED}
+        waiting = nora.propose("channels", **other)
+        self.dump_while_waiting = self.service.dump()
+        coraline.sign(waiting)
         nora.do("labels/prints", kit=kit)
         to_the_store(nora, casper, kit)
         assert magda.get(f"kits/{kit}", purpose="court").status_code >= 400
@@ -562,6 +572,9 @@ def test_after_the_whole_story_no_log_and_no_backup_tells_what_is_private(servic
         story.to_the_end()
         planted = story.planted
         pages = story.others_pages()
+    waited = story.dump_while_waiting
+    assert "channel.change" in waited, "it waits"
+    assert found_in(waited, [*planted.private, *planted.opening]) == []
     dump = service.dump()
     assert all(found_in(dump, [kit]) for kit in planted.known[-2:]), "the search finds what is there"
     assert found_in(dump, planted.private + planted.opening) == []
