@@ -140,6 +140,10 @@ EXCUSED = {
     "/api/kits/{number}/choices-bundle": "refused until a judge's order: test_choices",
 }
 
+NOTHING_TO_SHOW = {
+    "/api/kits/{number}/certificate": "nothing of it was destroyed; that this was asked is on record too",
+}
+
 
 def test_after_every_route_that_shows_a_kit_the_last_record_names_kit_and_reader(desk: Desk) -> None:
     kit = quiet(desk)
@@ -158,7 +162,8 @@ def test_after_every_route_that_shows_a_kit_the_last_record_names_kit_and_reader
         address = path.replace("{number}", kit)
         query = {"part": "P01"} if "labels." in path else {"purpose": "review", "for": "review"}
         answer = desk.at(who).client.get(address, params=query)
-        assert answer.status_code == 200, f"{path}: {answer.text}"
+        came = 409 if path in NOTHING_TO_SHOW else 200
+        assert answer.status_code == came, f"{path}: {answer.text}"
         made = records(desk, who)
         assert len(made) > before, path
         assert made[-1].get("kit") == kit, path
