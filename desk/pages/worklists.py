@@ -292,7 +292,7 @@ TASKS: Final = (
         texts._("No notice is due."),
         texts._("the term ends on {day}"),
         texts._("Record a notice"),
-        "/do/notice.attempt?kit={kit}",
+        "/kits/{kit}/channel",
     ),
     Tasks(
         "expired",

@@ -162,6 +162,18 @@ def test_one_press_records_that_the_victim_was_reached_and_the_kit_leaves_the_li
     assert nurse.get(f"kits/{kit}/channel", purpose="task").json()["stands"] == "settled"
 
 
+def test_a_notice_that_is_due_leads_to_the_page_of_the_channel(desk: Desk, advance: Advance) -> None:
+    kit = kit_over(desk, **PHONE)
+    until_notice(desk, advance)
+    first = html(desk.at(NURSE), "GET", "/")
+    assert f'href="/kits/{kit}/channel' in first
+    assert f"/do/notice.attempt?kit={kit}" not in first
+    advance(timedelta(days=16))  # a fortnight, counted in whole days
+    overdue = html(desk.at(NURSE), "GET", "/alarms")
+    assert f'href="/kits/{kit}/channel' in overdue
+    assert f"/do/notice.attempt?kit={kit}" not in overdue
+
+
 def test_only_the_centres_nurses_and_coordinators_see_a_channel(desk: Desk) -> None:
     kit = kit_over(desk, **PHONE)
     for person, status in ((NURSE, 200), (OTHER_NURSE, 404), (CUSTODIAN, 403)):
