@@ -57,8 +57,9 @@ RECENT_FOR: Final[Mapping[str, frozenset[Function] | None]] = {
     "choices_trail.export": None,
     "choices.disclose": None,
     "private.disclose": None,
+    "policy.adopt": None,
 }
-"""What asks for a recent sign-in, and of whom (None: of everybody): disposal, release, export."""
+"""What asks for a recent sign-in, and of whom (None: of everybody): disposal, release, export, the rules."""
 ON_DUTY: Final = frozenset(
     {
         # reading

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from desk.cli import main
+from desk.edge import RECENT_FOR
 from desk.policy_words import GROUPS, NONE, VALUES, length
 from retention.aloud import days_of_term, differences, values
 from retention.policy import AgeClass, Policy, dump, load
@@ -82,6 +83,15 @@ def test_a_version_says_every_value_with_its_source_and_what_it_changes(desk: De
 def test_a_version_that_nobody_adopted_is_not_found(desk: Desk, path: str) -> None:
     assert desk.at(NURSE).get(path).status_code == 404
     assert desk.at(NURSE).get(f"{path}/document").status_code == 404
+
+
+def test_the_plain_form_of_an_adoption_leads_to_the_page_where_a_file_is_read(desk: Desk) -> None:
+    page = desk.at(COORDINATOR).client.get("/do/policy.adopt", headers={"accept": "text/html"})
+    assert (page.status_code, page.headers["location"]) == (303, "/adopt-policy")
+
+
+def test_who_adopts_a_policy_signed_in_recently() -> None:
+    assert RECENT_FOR["policy.adopt"] is None, "of everybody"
 
 
 def test_what_breaks_a_rule_is_refused_before_anybody_else_is_asked_to_sign(desk: Desk) -> None:
