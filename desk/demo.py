@@ -38,7 +38,9 @@ from desk.people_file import Account
 from desk.service import new_number
 from desk.settings import CannotStart, Settings
 from retention import keeping
+from retention.policy import AgeClass as Kept
 from retention.policy import Policy, load
+from retention.term import agreed_term
 
 SEED: Final = files("desk").joinpath("seed")
 PEOPLE: Final = people_file.read(SEED.joinpath("demo.json").read_bytes())
@@ -80,6 +82,7 @@ async def _fill(settings: Settings, clerk_url: str) -> None:
         demo = Demo(settings, service, clerk)
         await demo.people()
         await demo.kits()
+        await demo.later_policy()
     except issuer.DemoRefused as refused:
         raise CannotStart(str(refused)) from refused
     finally:
@@ -132,8 +135,12 @@ class Demo:
             )
             await bring_up_to(self._clerk, dataclasses.replace(PEOPLE, people=known), DEMO)
             await self._look_around()
-        await self._adopt(files("retention").joinpath("seed", "belgium.json").read_bytes())
+        await self._adopt(_seed("belgium.json"))
         await self._look_around()
+
+    async def later_policy(self) -> None:
+        """The second version of the policy, which keeps some kits longer than the first one does."""
+        await self._adopt(_seed("belgium-2.json"))
 
     async def _look_around(self) -> None:
         async with self._service.connect() as connection:
@@ -173,7 +180,7 @@ class Demo:
         """Six kits at different points of their way."""
         now = (await self._ledger.look(self._as("nora"))).at
         fresh = await self._kit("fresh", now - timedelta(hours=2), "adult")
-        stored = await self._kit("stored", now - timedelta(days=20), "minor")
+        stored = await self._kit("stored", _kept_longer(now - timedelta(days=20), "minor"), "minor")
         await self._to_store("stored", stored)
         on_the_way = await self._kit("on-the-way", now - timedelta(days=1), "adult")
         await self._offered("on-the-way", on_the_way, "casper")
@@ -233,6 +240,22 @@ class Demo:
             order = c.Store(packages=(ref,), place=place)
             decide = partial(store, order=order, actor=casper, directory=self._directory)
             await self._do(casper, f"store {name} {place}", [kit], decide)
+
+
+def _seed(name: str) -> bytes:
+    return files("retention").joinpath("seed", name).read_bytes()
+
+
+def _kept_longer(around: datetime, age_class: AgeClass) -> datetime:
+    """That moment, or the same of a day before, on which an examination starts a term that the second version
+    of the policy lets end later: the first one lets it end at a weekend."""
+    (first,), (second,) = load(_seed("belgium.json")), load(_seed("belgium-2.json"))
+    kept = Kept(age_class)
+    return next(
+        at
+        for at in (around - timedelta(days=n) for n in range(7))
+        if agreed_term(second, kept, at).end > agreed_term(first, kept, at).end
+    )
 
 
 def _seal(name: str, package: int) -> str:

@@ -266,6 +266,14 @@ def test_a_kit_goes_from_the_examination_room_to_the_prosecution_file(
     assert verified(altered(bundle), key, tmp_path / "elsewhere").returncode != 0
 
 
+def test_the_demo_has_a_kit_that_a_newer_version_of_its_policy_keeps_longer(
+    desk: Callable[[str], Desk],
+) -> None:
+    told = desk("coraline").get("policies/longer").json()["kits"]
+    assert {(each["policy"], each["newer"]) for each in told} == {("belgium/1", "belgium/2")}
+    assert all(each["ends"] < each["would_end"] for each in told)
+
+
 def let_pass(desk: Desk, days: int) -> None:
     assert desk.client.post("/demo/clock", json={"days": days}).status_code == 204
 
@@ -300,7 +308,7 @@ def test_a_term_that_is_over_ends_in_a_disposal_by_three_people(
     early = casper.post("disposals/proposals", kit=kit)
     assert early.status_code == 409, early.text
 
-    let_pass(coraline, 62)
+    let_pass(coraline, 66)
     nora, nils, casper = desk("nora"), desk("nils"), desk("casper")
     cleo, coraline = desk("cleo"), desk("coraline")
     wait_until(nora, kit, "expired")

@@ -548,7 +548,7 @@ class Story:
         nora, coraline = self.at("nora", "coraline")
         wait_until(coraline, kit, "notice_due")
         nora.do("notices/attempts", kit=kit, how="reached")
-        let_pass(coraline, 62)
+        let_pass(coraline, 66)
         nora, nils, casper, cleo, coraline = self.at("nora", "nils", "casper", "cleo", "coraline")
         wait_until(coraline, kit, "expired")
         casper.do("disposals/proposals", kit=kit)
