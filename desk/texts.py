@@ -392,6 +392,8 @@ CONDITIONS_MET: Final = (
     _("The notice is settled: the victim was told, or it is recorded why not."),
     _("The victim asked for the destruction, two people confirmed it, and the time to think is over."),
     _("The time after the notice is over."),
+    _("The time after the notice is not over."),
+    _("Who was told has time until {until}. Nothing is disposed of before."),
     _("No time after a notice is to be waited for."),
     _("No hand-over is open."),
     _("Every package that is left is with the centre."),

@@ -298,20 +298,23 @@ def _expired_not_reviewed(kit: Kit, policy: Policy) -> Iterator[Alarm]:
 
 
 def _proposed_not_decided(kit: Kit, policy: Policy) -> Iterator[Alarm]:
-    if kit.retention is not Retention.PROPOSED or kit.disposal is None:
+    if kit.retention is not Retention.PROPOSED or kit.disposal is None or kit.expires_at is None:
         return
-    since = kit.disposal.proposed_at
+    since = max(kit.disposal.proposed_at, kit.expires_at)
     due_at = due_after(policy, since, policy.deadlines.expired_reviewed.limit)
     acts = _centre(kit, COORDINATORS, but=kit.disposal.proposed_by)
     yield _alarm("proposed_not_decided", kit, since, due_at, acts)
 
 
 def _approved_not_carried_out(kit: Kit, policy: Policy) -> Iterator[Alarm]:
-    if kit.retention is not Retention.APPROVED or kit.disposal is None or kit.disposal.approved_at is None:
+    disposal = kit.disposal
+    if kit.retention is not Retention.APPROVED or disposal is None or disposal.approved_at is None:
         return
-    since = kit.disposal.approved_at
+    if kit.expires_at is None:  # the notice came back: that is an alarm of its own
+        return
+    since = max(disposal.approved_at, kit.expires_at)
     due_at = due_after(policy, since, policy.deadlines.approved_carried_out.limit)
-    acts = _centre(kit, CUSTODY, but=kit.disposal.approved_by)
+    acts = _centre(kit, CUSTODY, but=disposal.approved_by)
     yield _alarm("approved_not_carried_out", kit, since, due_at, acts)
 
 

@@ -17,7 +17,7 @@ Pure: no database, no clock.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from custody.commands import (
@@ -65,9 +65,14 @@ OBSERVERS: Final = STAFF | {Function.OBSERVER}
 def _must_be_eligible(kit: Kit, at: datetime, unanswered_requests: int) -> None:
     for condition in eligibility(kit, at):
         if not condition.met:
-            raise Refused(condition.says, **condition.values)
+            told = {k: _at(v) if isinstance(v, datetime) else v for k, v in condition.values.items()}
+            raise Refused(condition.says, **told)
     if unanswered_requests:
         raise Refused("A request of the police to this centre waits for its answer. Answer it first.")
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def propose(

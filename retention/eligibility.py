@@ -257,7 +257,10 @@ def _term(kit: Kit, at: datetime, shown: _Shown) -> tuple[Condition, ...]:
             "The time after the notice is over."
             if not early
             else "No time after a notice is to be waited for.",
-            "The time after the notice is not over.",
+            "Who was told has time until {until}. Nothing is disposed of before."
+            if settled
+            else "The time after the notice is not over.",
+            values={"until": kit.expires_at} if settled and not waited else {},
         ),
     )
 

@@ -100,7 +100,7 @@ def disposal(at: datetime, retention: Retention) -> Kit:
     made = Disposal(
         proposed_by="casper", proposed_at=at, packages=(1, 2, 3), approved_by="coraline", approved_at=approved
     )
-    return without(quiet(at), retention=retention, disposal=made)
+    return without(quiet(at), retention=retention, disposal=made, expires_at=at)
 
 
 def linked(at: datetime) -> Kit:
@@ -219,6 +219,17 @@ def test_a_notice_that_came_back_is_told_at_once_until_another_attempt_is_on_rec
     assert watched(reached, POLICY) == ()
     dead = without(kit, holds={HOLD: Hold(id=HOLD, ground="death", placed_at=NOON)})
     assert "notice_came_back" not in [a.rule for a in watched(dead, POLICY)]
+
+
+@pytest.mark.parametrize("retention", [Retention.PROPOSED, Retention.APPROVED])
+def test_nobody_is_urged_to_a_disposal_before_the_time_after_the_notice_is_over(retention: Retention) -> None:
+    until = NOON + timedelta(days=60)
+    kit = without(disposal(NOON, retention), expires_at=until)
+    (alarm,) = watched(kit, POLICY)
+    assert alarm.since == until
+    assert alarm.due_at > until
+    back = without(kit, expires_at=None, notice_due_at=NOON, attempts=(Attempt(at=NOON, how="bounced"),))
+    assert [a.rule for a in watched(back, POLICY)] == ["notice_came_back"]
 
 
 def test_a_hold_without_a_day_is_looked_at_as_the_policy_says_and_again_after_each_review() -> None:

@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from custody.commands import ProposeDisposal
 from custody.event import Event, Head, place_in_trail
 from custody.kit import Handover, Hold, Holder, Kit, Match, Order
 from custody.people import CLOCK
 from custody.prosecution import choice
 from custody.protocol import Custody, Legal, Retention
+from custody.refusal import Refused
+from retention.disposal import propose
 from retention.eligibility import RequestSeen, eligibility, remaining
-from tests.custody.story import COORDINATOR
+from tests.custody.story import COORDINATOR, CUSTODIAN
 from tests.retention.kept import DAY, expired, noticed, without
 
 
@@ -68,7 +71,13 @@ def test_a_term_that_runs_and_a_notice_that_nobody_settled_are_lines_too() -> No
     assert unmet(kit, at - timedelta(days=400)) == ["term", "grace"]
     assert unmet(noticed()[0], at) == ["term"]
     assert unmet(without(kit, expires_at=None), at) == ["notice", "grace"], "the notice came back"
-    assert unmet(without(kit, expires_at=at + DAY), at) == ["grace"]
+    told_again = without(kit, expires_at=at + DAY)
+    assert unmet(told_again, at) == ["grace"], "the notice came back, and somebody was told since"
+    (grace,) = (c for c in eligibility(told_again, at) if not c.met)
+    assert grace.values == {"until": at + DAY}
+    assert str(at + DAY) in grace.told
+    with pytest.raises(Refused, match=rf"has time until {at + DAY:%Y-%m-%d %H:%M} UTC"):
+        propose(told_again, ProposeDisposal(kit=kit.number), CUSTODIAN, at)
 
 
 def test_a_package_elsewhere_open_or_lost_stops_it_and_one_that_nobody_looks_for_does_not() -> None:
