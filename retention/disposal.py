@@ -6,7 +6,8 @@ The clock only makes work (``retention.keeping``); people destroy. The rules tha
    hand-over is open, or a request of the police that names the centre waits for its answer.
    ``retention.eligibility`` says each rule as a line that people can read; PostgreSQL refuses the same once
    more (a CHECK on the kit's row), whatever happens here.
-2. Three people: who approves, who carries out and who observes. Who approves has not proposed.
+2. Three people: who approves, who carries out and who observes. Who approves has not proposed, nor has
+   who observes.
 3. One cart of many kits: every package that is left is scanned with its seal, and every item in them by its
    label; an item that never had one is named by its number. What is not there, or another or broken seal, is
    a finding: it is recorded at once and stops that kit alone.
@@ -166,6 +167,8 @@ def _must_be_three(order: CarryOutDisposal, actor: Actor, observer: Actor, carts
     involved = {actor.person, *(cart.approver.person for cart in carts)}
     if observer.person is None or observer.person in involved:
         raise Refused("Who approves, who carries out and who observes a disposal are three people.")
+    if observer.person in {cart.kit.disposal.proposed_by for cart in carts if cart.kit.disposal}:
+        raise Refused("Who proposed a disposal does not observe it: ask somebody who is not involved.")
     if observer.function not in OBSERVERS:
         raise Refused("The observer is an employee of the hospital or of a centre.")
     if order.observer is not None and observer.person != order.observer:

@@ -106,6 +106,14 @@ def test_the_observer_is_neither_who_acts_nor_who_approved(observer: Actor) -> N
         carry_out(seen, whole(kit.number), CUSTODIAN_2, None, COORDINATOR)
 
 
+def test_who_proposed_does_not_observe() -> None:
+    kit, at = approved()
+    seen = Seen(at=at, kits={kit.number: kit})
+
+    with pytest.raises(Refused, match="Who proposed a disposal does not observe it"):
+        carry_out(seen, whole(kit.number), CUSTODIAN_2, CUSTODIAN, COORDINATOR)
+
+
 def test_police_do_not_observe_and_another_coordinator_did_not_approve() -> None:
     kit, at = approved()
     seen = Seen(at=at, kits={kit.number: kit})
