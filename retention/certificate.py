@@ -81,7 +81,8 @@ class Ended:
     ``event`` and ``proof`` are exact bytes. ``packages`` tells of each package by its number what kind it is
     and how it was stored, in words. ``key_until`` is the day on which the key of the private part is
     destroyed, or was (``key_destroyed``); ``backups_until`` the day on which its last copy in a backup
-    lapses.
+    lapses. ``not_found`` are the items that were looked for and not there, by number, with the instant at
+    which the custody trail recorded it, where that is known.
     """
 
     event: bytes
@@ -90,6 +91,7 @@ class Ended:
     key_until: date
     backups_until: date
     key_destroyed: bool = False
+    not_found: tuple[tuple[tuple[int, ...], datetime | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +256,9 @@ def _facts(
     named = [int(i["item"]) for i in items if f"I{int(i['item']):02}" not in labelled]
     if named:
         flow.fact("Named by number", f"{_named(named)}, which never had a label")
+    for gone, at in ended.not_found:
+        when = f", recorded on {_moment(certificate, at)}" if at else ""
+        flow.fact("Not found", f"{_named(gone)}{when}; not destroyed")
     if not short:
         flow.heading("What stood when the kit was disposed of")
         for each in CONDITIONS:

@@ -12,7 +12,7 @@ that matched another kit it is said that it did, never which.
 Pure: no database, no clock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
@@ -23,6 +23,7 @@ from custody.protocol import Custody, Legal, Retention
 from retention.term import is_over
 
 DISPOSABLE: Final = (Custody.PACKED, Custody.SEALED, Custody.STORED)
+BELONGINGS: Final = "belongings"
 EXPIRED: Final = (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
 
 
@@ -95,6 +96,7 @@ def eligibility(
         *_term(kit, at, shown),
         _handovers(kit, shown),
         *_packages(kit, shown),
+        *_items(kit, shown),
         *_requests(kit, requests, shown.matched()),
     )
 
@@ -319,6 +321,51 @@ def _packages(kit: Kit, shown: _Shown) -> tuple[Condition, ...]:
             )
         )
     return tuple(conditions)
+
+
+def not_found(kit: Kit) -> tuple[tuple[tuple[int, ...], datetime | None], ...]:
+    """Items that were looked for and are not there, in the order of the findings, each with its instant;
+    None where the finding is not known here."""
+    left = {number for number, item in kit.items.items() if item.missing}
+    found: list[tuple[tuple[int, ...], datetime | None]] = []
+    for finding in reversed(kit.findings):  # the last one of an item counts
+        if finding.type == "item.found_missing" and (here := left & set(finding.items)):
+            found.insert(0, (tuple(sorted(here)), finding.at))
+            left -= here
+    return (*found, *(((number,), None) for number in sorted(left)))
+
+
+def belongings(kit: Kit) -> tuple[int, ...]:
+    """What is left of the victim's own belongings: it can be given back before a disposal."""
+    inside = {p.package for p in remaining(kit)}
+    return tuple(
+        sorted(
+            i.item
+            for i in kit.items.values()
+            if i.group == BELONGINGS and i.package in inside and not i.missing
+        )
+    )
+
+
+def _items(kit: Kit, shown: _Shown) -> Iterator[Condition]:
+    """What is said of single items; none of it stands in the way."""
+    for items, at in not_found(kit):
+        yield Condition(
+            name="not_found",
+            met=True,
+            says="Item {items} was not found on {at}. It is not destroyed, and the certificate says so."
+            if at
+            else "Item {items} was not found. It is not destroyed, and the certificate says so.",
+            values={"items": ", ".join(map(str, items)), **({"at": at} if at else {})},
+            evidence=shown.last("item.found_missing"),
+        )
+    if own := belongings(kit):
+        yield Condition(
+            name="belongings",
+            met=True,
+            says="Item {items} is the victim's own: belongings can be returned first, and are destroyed else.",
+            values={"items": ", ".join(map(str, own))},
+        )
 
 
 def _at_centre(kit: Kit, package: Package) -> bool:

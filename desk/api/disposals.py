@@ -31,7 +31,7 @@ from desk.api.kits import Why
 from desk.edge import Signed, acting, given, now, service, settings, stepped_up
 from desk.service import Service
 from retention.certificate import MOST_KITS, Certificate, Ended, certificate_pdf
-from retention.eligibility import Condition, Evidence, RequestSeen, eligibility, remaining
+from retention.eligibility import Condition, Evidence, RequestSeen, eligibility, not_found, remaining
 from retention.reckoning import policy_of
 from retention.term import contest_over_at, local_date
 
@@ -336,6 +336,7 @@ async def _ended(request: Request, actor: Actor, kits: Sequence[Kit]) -> list[En
             key_until=dates[0],
             backups_until=dates[1],
             key_destroyed=kit.key_destroyed_at is not None,
+            not_found=not_found(kit),
         )
         for (kit, event, dates), digest in zip(found, digests, strict=True)
     ]

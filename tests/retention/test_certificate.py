@@ -1,6 +1,7 @@
 """The certificate of a disposal as a file: what it carries, how it looks, and what is refused as one."""
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -67,6 +68,16 @@ def test_one_page_tells_people_all_of_it_and_its_code_is_read_by_a_scanner() -> 
     assert code.text.split(":")[1][:32] in text
     for part in (b"pdfaid:part", b"/OutputIntents", b"/AFRelationship", b"/FontFile2"):
         assert part in data, "PDF/A-3B with an embedded typeface"
+
+
+def test_an_item_that_was_not_found_is_named_with_the_day_on_which_that_was_recorded() -> None:
+    _, kit = ended()
+    gone = replace(kit, not_found=(((12,), datetime(2026, 5, 2, 8, 30, tzinfo=UTC)), ((14, 15), None)))
+    (text,) = pdf_texts(certificate_pdf(certificate(gone)))
+
+    said = " ".join(text.split())
+    assert "item 12, recorded on 2026-05-02 10:30 (Europe/Brussels); not destroyed" in said
+    assert "items 14, 15; not destroyed" in said
 
 
 def test_many_kits_flow_over_pages_and_each_is_carried_inside() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from custody.commands import ProposeDisposal
 from custody.event import Event, Head, place_in_trail
-from custody.kit import Handover, Hold, Holder, Kit, Match, Order
+from custody.kit import Finding, Handover, Hold, Holder, Kit, Match, Order
 from custody.people import CLOCK
 from custody.prosecution import choice
 from custody.protocol import Custody, Legal, Retention
@@ -97,6 +97,22 @@ def test_a_package_elsewhere_open_or_lost_stops_it_and_one_that_nobody_looks_for
     gone = replace(kit.packages[1], state=Custody.LOST, search_ended=True)
     (nothing,) = [c for c in eligibility(without(kit, packages={1: gone}), at) if not c.met]
     assert nothing.told == "Nothing of this kit is left to destroy. Two people close it, with the reason."
+
+
+def test_an_item_that_was_not_found_and_belongings_are_said_and_stop_nothing() -> None:
+    kit, at = expired()
+    items = {number: replace(item, group="sample", missing=number == 2) for number, item in kit.items.items()}
+    gone = Finding(type="item.found_missing", at=at - 3 * DAY, items=(2,), number=9)
+    found = without(kit, items={**items, 3: replace(items[3], group="belongings")}, findings=(gone,))
+
+    told = {c.name: c for c in eligibility(found, at)}
+
+    assert unmet(found, at) == []
+    assert told["not_found"].told.startswith(f"Item 2 was not found on {at - 3 * DAY:%Y-%m-%d}")
+    assert told["belongings"].told.startswith("Item 3 is the victim's own: belongings can be returned first")
+    assert {"not_found", "belongings"}.isdisjoint(
+        c.name for c in eligibility(without(kit, items={1: items[1]}), at)
+    )
 
 
 def test_what_the_victim_asked_for_needs_no_notice() -> None:
