@@ -5,20 +5,22 @@
 2. The service sends by itself only over a channel that the victim confirmed lately (`policy.channel_age`).
    Everything else is work for a person: a call, a letter, a channel that nobody has proved.
 3. A notice is *settled* by what really reached the victim, or by an absence that is explained: sent, reached,
-   posted, no contact wanted, no channel, not reached on three days, unreachable after three attempts. What
-   settles it states ``until``: the first instant at which the term may expire, the whole notice period after
-   the telling. A message that came back unsettles it.
+   posted, no contact wanted, no channel, not reached on three days, unreachable after attempts on three days.
+   What settles it states ``until``: the first instant at which the term may expire, the whole notice period
+   after the telling. A message that came back unsettles what the service had settled by sending it; what
+   people settled stays.
 4. A term whose notice is not settled never expires.
 
 Each decision is a plain function, as in `retention.keeping`. Pure: no database, no clock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from custody.channel import told
+from custody.choices import NOT_ARRIVED
 from custody.commands import AttemptNotice
 from custody.decision import Decided
 from custody.event import write_moment
@@ -44,7 +46,8 @@ BY_SERVICE: Final = frozenset({"email", "sms"})
 DAYS_NOT_REACHED: Final = 3
 """On so many different days at the centre the victim was not reached: then the notice is settled."""
 
-ATTEMPTS_BEFORE_UNREACHABLE: Final = 3
+BY_PEOPLE_ALONE: Final = frozenset({"reached", "posted", "no_channel", "unreachable"})
+"""What only people say of an attempt, and what settles the notice by itself."""
 
 NOT_THERE: Final = frozenset({"not_reached", "failed", "bounced"})
 """What an attempt came to that reached nobody and was no passing fault of a mail server."""
@@ -68,6 +71,18 @@ def nobody_to_tell(kit: Kit) -> bool:
 def settled(kit: Kit) -> bool:
     """Whether the victim was told of the end of this term, or an absence explains why not."""
     return kit.expires_at is not None
+
+
+def settled_by_people(kit: Kit, policy: Policy) -> bool:
+    """Whether somebody of the staff settled this notice: no message that comes back changes that."""
+    if any(each.how in BY_PEOPLE_ALONE for each in kit.attempts):
+        return True
+    return len(_days_tried(kit, policy, {"not_reached"})) >= DAYS_NOT_REACHED
+
+
+def _days_tried(kit: Kit, policy: Policy, hows: Container[str]) -> set[date]:
+    """The local days on which an attempt of this notice came to one of these."""
+    return {local_date(policy, each.at) for each in kit.attempts if each.how in hows}
 
 
 def expires_at(kit: Kit, policy: Policy) -> datetime | None:
@@ -174,11 +189,17 @@ def answered(
     """What came of a message that the service was to send: ``sent``, ``tried``, ``failed``, ``bounced``; or
     ``not_wanted``, where it was not needed any more, which settles nothing.
 
-    ``cites`` is the digest of the event that asked for the message; ``channel`` the one it went over.
-    Raises NotNow where no notice stands any more: the term was extended or the kit reported meanwhile.
+    ``cites`` is the digest of the event that asked for the message; ``channel`` the one it went over. Once
+    people settled the notice, a message that could not be sent was not needed any more, and one that came
+    back says nothing new. Raises NotNow then, and where no notice stands any more: the term was extended or
+    the kit reported meanwhile.
     """
     if kit.retention not in TOLD:
         raise NotNow("No notice stands.")
+    if how in NOT_ARRIVED and settled(kit) and settled_by_people(kit, policy_of(kit, policies)):
+        if how == "bounced":
+            raise NotNow("The staff settled this notice: what came back changes nothing.")
+        how = "not_wanted"
     fields: dict[str, Any] = {"how": how, "cites": list(cites)}
     if over := channel or kit.channel:
         fields["channel"] = over
@@ -202,7 +223,9 @@ def attempt(
     fields: dict[str, Any] = {"how": order.how}
     if kit.channel is not None:
         fields["channel"] = kit.channel
-    if settles and not settled(kit):
+    # Where so far the service's message alone says that the victim was told, the telling by people counts.
+    tells = order.how in ("reached", "posted") and kit.retention is Retention.NOTICE_DUE
+    if settles and (not settled(kit) or (tells and not settled_by_people(kit, policy))):
         fields["until"] = write_moment(expiry(term_of(kit), policy, at))
     return Decided(facts=(choice(kit, "notice.attempted", actor, **fields),))
 
@@ -226,26 +249,39 @@ def _settles(kit: Kit, how: str, policy: Policy, at: datetime) -> bool:
                 )
             return True
         case "unreachable":
-            tried = sum(each.how in NOT_THERE for each in kit.attempts)
-            if tried < ATTEMPTS_BEFORE_UNREACHABLE:
+            days = len(_days_tried(kit, policy, NOT_THERE))
+            if days < DAYS_NOT_REACHED:
                 raise Refused(
-                    "The victim counts as unreachable after {needed} attempts that reached nobody; {tried}"
-                    " are on record. Try again, and record it.",
+                    "The victim counts as unreachable after attempts on {needed} different days that reached"
+                    " nobody; {tried} are on record. Try again on another day, and record it.",
                     field="how",
-                    needed=str(ATTEMPTS_BEFORE_UNREACHABLE),
-                    tried=str(tried),
+                    needed=str(DAYS_NOT_REACHED),
+                    tried=str(days),
                 )
             return True
         case _:
-            days = {local_date(policy, each.at) for each in kit.attempts if each.how == "not_reached"}
-            return len(days | {local_date(policy, at)}) >= DAYS_NOT_REACHED
+            on = _days_tried(kit, policy, {"not_reached"}) | {local_date(policy, at)}
+            return len(on) >= DAYS_NOT_REACHED
+
+
+def may_write(kit: Kit) -> None:
+    """Whether anything may go to the victim over the safe channel now. Raises Refused, saying why not."""
+    if nobody_to_tell(kit):
+        raise Refused(
+            "A hold for death or incapacity stands: no notice is given, and nothing is sent or confirmed over"
+            " the safe channel. If the hold was placed in error, two people lift it."
+        )
+    if kit.legal is not Legal.UNREPORTED or kit.retention is Retention.DISPOSED:
+        raise Refused(
+            "The kit was reported, or is closed: no notice will be given, so nothing is sent over the safe"
+            " channel. The victim's page and the staff of the centre answer questions."
+        )
 
 
 def send(kit: Kit, order: SendNotice, actor: Actor) -> Decided:
     """A person has the service send the notice: again, or although the channel was proved long ago."""
     permit("notice.send", actor, kit)
-    if nobody_to_tell(kit):
-        raise Refused("A hold for death or incapacity stands: no notice is given.")
+    may_write(kit)
     if kit.channel not in BY_SERVICE:
         raise Refused("The service can send by e-mail and text message alone. This is for a person to do.")
     return Decided(facts=(choice(kit, "notice.queued", actor, channel=kit.channel),))
@@ -254,6 +290,7 @@ def send(kit: Kit, order: SendNotice, actor: Actor) -> Decided:
 def prove_channel(kit: Kit, order: ProveChannel, actor: Actor) -> Decided:
     """The safe channel was tried and the victim confirmed it; with the card alone, only as ``by_card``."""
     permit("channel.prove", actor, kit)
+    may_write(kit)
     if kit.channel in (None, "none"):
         raise Refused("No safe channel was agreed: there is none to prove.")
     if (order.how == "by_card") != (actor.function is Function.VICTIM):

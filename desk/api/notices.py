@@ -31,7 +31,7 @@ from desk.edge import Signed, acting, now, service
 from desk.service import Service
 from desk.wording import wording
 from retention import outbox
-from retention.notice import proved_lately, settled
+from retention.notice import may_write, proved_lately, settled
 from retention.policy import Policy
 from retention.reckoning import policy_of
 
@@ -208,9 +208,10 @@ async def channel_answer(
 async def try_channel(service: Service, actor: Actor, number: str, purpose: str, at: datetime) -> TestMessage:
     """Send a message like a notice over the agreed channel; nothing of it is recorded but the reading.
 
-    Raises Refused where the channel is none that the service can use.
+    Raises Refused where the channel is none that the service can use, and where no notice will be given.
     """
     kit, channel = await channel_seen(service, actor, number, purpose)
+    may_write(kit)
     if kit.channel not in ("email", "sms") or channel.address is None:
         raise Refused("The service can send by e-mail and text message alone. This is for a person to do.")
     outcome = await notifier.try_out(service.settings, kit.channel, channel.address, kit.language or "en", at)

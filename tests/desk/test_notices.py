@@ -232,6 +232,19 @@ def test_a_channel_that_the_service_cannot_use_is_not_tried(desk: Desk) -> None:
         assert answer.status_code == 409, answer.text
 
 
+def test_no_test_message_goes_to_somebody_who_died(desk: Desk, box: Mailbox) -> None:
+    kit = kit_over(desk)
+    sending(desk, box)
+    placed = {"kit": kit, "ground": "death", "reason": "told by the family"}
+    assert desk.at(COORDINATOR).post("holds", placed).status_code == 201
+
+    answer = desk.at(NURSE).client.post(f"/api/kits/{kit}/channel/test", params={"purpose": "task"})
+
+    assert answer.status_code == 409, answer.text
+    assert "no notice is given" in answer.text
+    assert box.received == []
+
+
 def test_another_channel_shows_nothing_of_the_one_before(desk: Desk) -> None:
     kit = kit_over(desk, **PHONE)
     order = {

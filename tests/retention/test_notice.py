@@ -272,17 +272,36 @@ def test_days_are_those_of_the_centre() -> None:
     assert kit.expires_at is None
 
 
-def test_nobody_is_unreachable_before_three_attempts_reached_nobody() -> None:
+def test_nobody_is_unreachable_before_attempts_on_three_days_reached_nobody() -> None:
     kit = due(over("email"))
     order = AttemptNotice(kit=kit.number, how="unreachable")
     for how in ("tried", "failed", "bounced"):
         kit = clock_said(kit, how, DUE)
         with pytest.raises(Refused, match="on record"):
             attempt(kit, order, NURSE, BELGIUM, DUE)
+    for second in (0, 5, 10, 15):
+        kit = tried(kit, "not_reached", DUE + timedelta(seconds=second))
+    kit = tried(kit, "not_reached", DUE + DAY)
+    with pytest.raises(Refused, match=r"3 different days.* 2 are on record"):
+        attempt(kit, order, NURSE, BELGIUM, DUE + 2 * DAY)
 
-    kit = tried(tried(kit, "not_reached", DUE), "unreachable", DUE + DAY)
+    kit = tried(clock_said(kit, "failed", DUE + 2 * DAY), "unreachable", DUE + 3 * DAY)
 
-    assert kit.expires_at == until(61)
+    assert kit.expires_at == until(63)
+
+
+def test_what_people_settled_after_the_message_went_out_is_not_unsettled_when_it_comes_back() -> None:
+    sent = clock_said(due(over("email")), "sent", DUE)
+    reached = tried(sent, "reached", DUE + 20 * DAY)
+    assert (sent.expires_at, reached.expires_at) == (until(60), until(80))
+
+    with pytest.raises(NotNow):
+        clock_said(reached, "bounced", DUE + 21 * DAY)
+    failed = clock_said(reached, "failed", DUE + 21 * DAY)
+
+    assert failed.attempts[-1].how == "not_wanted"
+    assert failed.expires_at == until(80)
+    assert then(failed, expire(failed, BELGIUM, until(80)), until(80)).retention is Retention.EXPIRED
 
 
 @pytest.mark.parametrize("how", ["not_wanted", "no_channel"])
@@ -334,6 +353,18 @@ def test_nobody_is_told_once_somebody_died_or_cannot_decide(ground: str) -> None
     with pytest.raises(Refused, match="no notice is given"):
         tried(kit, "reached", DUE)
     with pytest.raises(Refused, match="no notice is given"):
+        send(kit, SendNotice(kit=kit.number), NURSE)
+
+
+@pytest.mark.parametrize("ground", ["death", "incapacity", "report"])
+def test_the_channel_of_somebody_who_died_or_of_a_kit_that_was_reported_is_not_tried(ground: str) -> None:
+    kit = due(over("email"))
+    kit = reported(kit, DUE) if ground == "report" else held(kit, ground, at=DUE)
+    says = "no notice will be given" if ground == "report" else "no notice is given"
+
+    with pytest.raises(Refused, match=says):
+        prove_channel(kit, ProveChannel(kit=kit.number, how="called"), NURSE)
+    with pytest.raises(Refused, match=says):
         send(kit, SendNotice(kit=kit.number), NURSE)
 
 

@@ -544,6 +544,17 @@ async def new_channel(house: House, life: Life, plan: Plan) -> None:
         life.channel = channel
 
 
+async def _attempted(house: House, life: Life, how: str) -> bool:
+    nurse = life.staff.nurse
+    tried = AttemptNotice(kit=life.number, how=how)  # type: ignore[arg-type]
+    done = await house.tried(
+        nurse,
+        [life.number],
+        lambda s: attempt(s.kit(life.number), tried, nurse, house.policies, s.at),
+    )
+    return bool(done)
+
+
 async def call(house: House, life: Life, plan: Plan) -> None:
     """Somebody is to tell the victim: by phone, by hand, or by having the service send it all the same."""
     nurse, kit = life.staff.nurse, await seen_kit(house, life)
@@ -561,12 +572,8 @@ async def call(house: House, life: Life, plan: Plan) -> None:
     else:
         how = "reached" if life.happens(0.5) else "not_reached"
     life.calls += 1
-    tried = AttemptNotice(kit=life.number, how=how)  # type: ignore[arg-type]
-    await house.tried(
-        nurse,
-        [life.number],
-        lambda s: attempt(s.kit(life.number), tried, nurse, house.policies, s.at),
-    )
+    if not await _attempted(house, life, how) and how == "unreachable":
+        await _attempted(house, life, "not_reached")  # three attempts on fewer than three days
     plan(life.within(*CALL_IN), life, "call")
 
 
