@@ -68,7 +68,7 @@ class Directory:
         """An open place of the person's own organisation. Raises NoSuchPlace."""
         place = self.places.get(id_)
         if place is None or place.organisation != actor.organisation:
-            raise NoSuchPlace(id_)
+            raise NoSuchPlace
         return place
 
     def person(self, id_: str, organisation: str, field_: str = "person") -> Appointment:

@@ -69,5 +69,7 @@ class NeedsSecond(Exception):
 
 
 class NoSuchPlace(Refused):
-    def __init__(self, place: str) -> None:
-        super().__init__("There is no open place {place} at your organisation.", field="place", place=place)
+    """What was asked for is not repeated: in an address it may be anything."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no open place of this name at your organisation.", field="place")

@@ -147,7 +147,7 @@ def test_card_and_secret_protect_at_once_and_destroy_nothing(desk: Desk, advance
     with ByHand(desk.database) as byhand:  # nor past the page: two staff have to confirm
         card = Actor(function=Function.VICTIM, card=kit)
         fact = Fact(type="seal.checked", subject=f"choices:{kit}", who=card.who(), fields={})
-        event = byhand.event(fact, type="destruction.confirmed", until="2026-01-01T00:00:00.000000Z")
+        event = byhand.event(fact, type="destruction.confirmed", until="2099-01-01T00:00:00.000000Z")
         with pytest.raises(psycopg.Error, match="not for the victim to write"):
             byhand.append(card, [event], {kit: byhand.kit(kit)})
     assert finder.enter(code, secret).status_code == 303

@@ -76,9 +76,13 @@ async def test_a_refusal_says_why_in_the_words_of_the_rule() -> None:
 
 
 async def test_a_refused_input_is_named() -> None:
-    status, _, document = await answered(NoSuchPlace("freezer {9}"))
+    status, _, document = await answered(NoSuchPlace())
     assert status == 422
     assert document["errors"] == [{"field": "place", "detail": document["detail"]}]
+    refused = Refused("There is no organisation {id}.", field="organisation", id="freezer {9}")
+    status, _, document = await answered(refused)
+    assert status == 422
+    assert document["errors"] == [{"field": "organisation", "detail": document["detail"]}]
     assert "freezer {9}" in document["detail"]
 
 

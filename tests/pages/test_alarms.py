@@ -135,4 +135,4 @@ def test_a_stock_take_is_for_those_who_keep_places(pages: Pages) -> None:
     assert pages.at(COORDINATOR).go("/stock-take") == 403
     nurse = pages.at(NURSE)
     assert nurse.go("/stock-take/safe-1") == 422
-    assert nurse.sees("There is no open place safe-1 at your organisation.")
+    assert nurse.sees("There is no open place of this name at your organisation.")
