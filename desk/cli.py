@@ -295,7 +295,8 @@ def test_notice(chosen: argparse.Namespace) -> int:
 
 def notice_bounced(chosen: argparse.Namespace) -> int:
     """What a mail server sent back, recorded once."""
-    data = sys.stdin.buffer.read()
+    most = int(importlib.import_module("desk.bounce").MOST_BYTES)
+    data = sys.stdin.buffer.read(most + 1)  # no more than shows that it is too long
     with _ready(existing=True) as read:
         return int(importlib.import_module("desk.notifier").take_in(read, data))
 

@@ -2,7 +2,8 @@
 
 Every half minute, apart from the check of the terms: a mail server that takes its time never holds up the
 calendar. Each message is claimed, looked at once more, handed over in a thread while no transaction is open,
-and answered with an event (`retention.outbox`). Where no mail server and no program for text messages is
+and answered with an event (`retention.outbox`). A way that takes too long rests until the next turn, so that
+the other one goes on. Where no mail server and no program for text messages is
 named, nothing is claimed: those notices stay on the list of people's work.
 """
 
@@ -11,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -20,6 +22,7 @@ from custody.channel import check_address, digits
 from custody.ledger import Ledger, PrivateAltered
 from custody.refusal import Refused
 from desk.bounce import token_of_bounce
+from desk.couriers import Couriers
 from desk.masters import FileMasters
 from desk.sending import How, Message, Outcome, send_mail, send_text, token_key, token_of
 from desk.settings import CannotStart, Settings
@@ -29,6 +32,11 @@ from retention.period import RetentionDataError
 from retention.policy import Policy, load
 
 MOST_IN_ONE_TURN: Final = 500
+
+TOO_SLOW: Final = frozenset({"too_slow", "program_too_slow"})
+"""Why a way rests until the next turn."""
+
+COURIERS: Final = Couriers()
 
 log = logging.getLogger("custody.notices")
 
@@ -54,11 +62,11 @@ def missing(settings: Settings) -> list[str]:
 
 
 async def deliver(settings: Settings, message: Message) -> Outcome:
-    """Hand one message over, in a thread. Raises NoWay where the channel is not configured."""
+    """Hand one message over, by a courier. Raises NoWay where the channel is not configured."""
     if message.channel == "email" and settings.smtp is not None and settings.notice_from is not None:
-        return await asyncio.to_thread(send_mail, message, settings.smtp, settings.notice_from)
+        return await COURIERS.run(partial(send_mail, message, settings.smtp, settings.notice_from))
     if message.channel == "sms" and settings.sms_command is not None:
-        return await asyncio.to_thread(send_text, message, settings.sms_command)
+        return await COURIERS.run(partial(send_text, message, settings.sms_command))
     raise NoWay("This service was not told how to send over this channel. Ask those who run it.")
 
 
@@ -78,12 +86,14 @@ class Notifier:
         self.engine = engine
         self.ledger = ledger
         self.channels = channels(settings)
+        self._resting: set[str] = set()
 
     async def send_due(self) -> int:
         """Send everything that is due now; answers how many messages were answered."""
         done = 0
-        while self.channels and done < MOST_IN_ONE_TURN:
-            row = await outbox.claim(self.engine, self.channels)
+        self._resting.clear()
+        while (ways := set(self.channels) - self._resting) and done < MOST_IN_ONE_TURN:
+            row = await outbox.claim(self.engine, ways)
             if row is None:
                 break
             done += 1
@@ -117,6 +127,8 @@ class Notifier:
         outcome = await deliver(self.settings, message)
         if outcome.how is not How.SENT:
             log.warning("a notice was not accepted: %s", outcome)
+        if outcome.why in TOO_SLOW:
+            self._resting.add(row.channel)
         return outcome.how
 
     async def _policies(self) -> tuple[Policy, ...]:

@@ -12,9 +12,10 @@ that sees a message twice, because we crashed between its acceptance and our rec
 Message-ID.
 
 A mail server is believed in its code alone: 5xx for the recipient or the content is final, everything else
-(4xx, no connection, a refused sign-in of ours) is tried later. The operator's program for text messages gets
-one JSON object on its standard input and says by its exit status how it went: 0 accepted, 75 (EX_TEMPFAIL of
-sysexits.h) later, anything else refused. Neither an address nor an answer's words are kept, logged or raised.
+(4xx, no connection, a refused sign-in of ours, an answer without end) is tried later. The operator's program
+for text messages gets one JSON object on its standard input and says by its exit status how it went: 0
+accepted, 75 (EX_TEMPFAIL of sysexits.h) later, anything else refused; where a signal ends it, it has said
+nothing and is asked again. Neither an address nor an answer's words are kept, logged or raised.
 """
 
 import base64
@@ -40,6 +41,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from desk.conversation import Conversation, Deadline, EncryptedConversation
 from desk.mail import CannotSend, MailServer, Sender
 from desk.masters import alone, write_new
 from desk.wording import wording
@@ -48,7 +50,7 @@ KEY_FILE: Final = "notices.key"
 KEY_BYTES: Final = 32
 TOKEN_BITS: Final = 128
 
-SMTP_WITHIN: Final = 20.0  # seconds for each answer of a mail server
+SMTP_WITHIN: Final = 60.0  # seconds for the whole conversation with a mail server
 SMS_WITHIN: Final = 30.0  # seconds for the operator's program
 LATER: Final = 75  # EX_TEMPFAIL: the program asks to be asked again
 
@@ -135,14 +137,27 @@ def message_id(token: str, sender: Sender) -> str:
 # --- by SMTP --------------------------------------------------------------------------------------
 
 
-def send_mail(message: Message, server: MailServer, sender: Sender) -> Outcome:
-    """Hand the message to the mail server; blocks, so it runs in a thread. Raises nothing."""
+def send_mail(message: Message, server: MailServer, sender: Sender, within: float = SMTP_WITHIN) -> Outcome:
+    """Hand the message to the mail server; blocks, so it runs in a thread. Raises nothing.
+
+    It ends after ``within`` seconds, whatever the server does; what was accepted before stays accepted.
+    """
     try:
         content = mail(message, sender)
     except (ValueError, IndexError):
         return Outcome(How.FAILED, "address_refused")
+    with Deadline(within) as deadline:
+        outcome = _talk(message, content, server, sender, deadline)
+    if outcome.how is How.TRIED and (deadline.passed or deadline.flooded):
+        return Outcome(How.TRIED, "too_slow" if deadline.passed else "server_says_too_much")
+    return outcome
+
+
+def _talk(
+    message: Message, content: EmailMessage, server: MailServer, sender: Sender, deadline: Deadline
+) -> Outcome:
     try:
-        connection = _connected(server, sender.domain)
+        connection = _connected(server, sender.domain, deadline)
         try:
             return _hand_in(connection, content, sender.returned_to(message.token), message)
         finally:
@@ -163,16 +178,14 @@ class _NoTls(Exception):
     """The server offers no TLS, and is not on this machine."""
 
 
-def _connected(server: MailServer, greeting: str) -> smtplib.SMTP:
+def _connected(server: MailServer, greeting: str, deadline: Deadline) -> smtplib.SMTP:
     """A connection that is encrypted, to a server whose certificate was checked, and signed in to."""
     trust = ssl.create_default_context()
     made: smtplib.SMTP
     if server.implicit:
-        made = smtplib.SMTP_SSL(
-            server.host, server.port, local_hostname=greeting, timeout=SMTP_WITHIN, context=trust
-        )
+        made = EncryptedConversation(server.host, server.port, greeting, deadline, trust)
     else:
-        made = smtplib.SMTP(server.host, server.port, local_hostname=greeting, timeout=SMTP_WITHIN)
+        made = Conversation(server.host, server.port, greeting, deadline)
     try:
         made.ehlo_or_helo_if_needed()
         if not server.implicit:
@@ -249,4 +262,6 @@ def send_text(message: Message, command: Sequence[str], within: float = SMS_WITH
         return Outcome(How.TRIED, "program_cannot_be_run")
     if status == 0:
         return Outcome(How.SENT, "accepted")
+    if status < 0:  # a signal ended it: it did not say no
+        return Outcome(How.TRIED, "program_was_stopped", -status)
     return Outcome(How.TRIED if status == LATER else How.FAILED, "program_said_no", status)

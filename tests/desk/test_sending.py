@@ -1,22 +1,35 @@
 """What leaves the house: read as a mail server received it, and as an operator's program was given it."""
 
+import asyncio
+import base64
+import contextlib
 import datetime as dt
 import email
 import ipaddress
 import json
 import logging
+import socket
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from email import policy
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
-from desk.bounce import NotABounce, token_of_bounce
+from desk.bounce import MOST_BYTES, NotABounce, token_of_bounce
+from desk.couriers import Couriers
 from desk.mail import CannotSend, MailServer, Sender, read_sender, read_server
 from desk.notifier import channels, missing
 from desk.postgres import free_port
@@ -208,6 +221,89 @@ def test_it_signs_in_under_encryption_to_a_server_whose_certificate_is_trusted(
     assert (wrong.how, wrong.why) == (How.TRIED, "sign_in_refused")
 
 
+# --- a server that does not end ---------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def endless(piece: bytes, pause: float, first: bytes = b"220 receiver.example\r\n") -> Iterator[MailServer]:
+    """A server that says the same again and again, and never comes to an end."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.ExitStack() as stack:
+        over = threading.Event()
+        stack.callback(over.set)
+
+        def talk() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.sendall(first)
+                        while not over.wait(pause):
+                            connection.sendall(piece)
+                except OSError:
+                    if over.is_set() or listening.fileno() < 0:
+                        return
+
+        threading.Thread(target=talk, daemon=True).start()
+        yield MailServer(host="127.0.0.1", port=listening.getsockname()[1], implicit=False)
+
+
+@pytest.mark.parametrize(
+    ("piece", "first"),
+    [(b"250-x\r\n", b"220 hi\r\n"), (b"2", b"2"), (b"", b"220 hi\r\n")],
+    ids=["a line at a time", "a byte at a time", "silent"],
+)
+def test_a_server_whose_answer_never_ends_is_left_at_the_deadline(piece: bytes, first: bytes) -> None:
+    with endless(piece, 0.05, first) as server:
+        outcome = send_mail(message(), server, FROM, within=0.5)
+    assert (outcome.how, outcome.why) == (How.TRIED, "too_slow")
+
+
+def test_a_server_that_never_answers_the_beginning_of_encryption_is_left_too() -> None:
+    with endless(b"", 0.05, b"") as server:
+        outcome = send_mail(message(), replace(server, implicit=True), FROM, within=0.5)
+    assert (outcome.how, outcome.why) == (How.TRIED, "too_slow")
+
+
+def test_a_server_that_answers_with_a_flood_is_left_before_it_fills_the_memory() -> None:
+    with endless(b"250-" + b"x" * 4000 + b"\r\n", 0) as server:
+        outcome = send_mail(message(), server, FROM)
+    assert (outcome.how, outcome.why) == (How.TRIED, "server_says_too_much")
+
+
+@pytest.mark.anyio
+async def test_servers_that_hang_hold_up_no_thread_but_those_of_the_couriers() -> None:
+    couriers = Couriers()
+    with endless(b"250-x\r\n", 0.05) as server:
+        errand = partial(send_mail, message(), server, FROM, 3.0)
+        waiting = [asyncio.create_task(couriers.run(errand, wait=0.5)) for _ in range(8)]
+        assert await asyncio.to_thread(lambda: "made") == "made"
+        outcomes = await asyncio.gather(*waiting)
+    assert {(each.how, each.why) for each in outcomes} == {(How.TRIED, "too_slow")}
+    named = [each for each in threading.enumerate() if each.name == "courier"]
+    assert all(each.daemon for each in named)
+
+
+def test_a_process_ends_at_once_while_a_server_hangs() -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from functools import partial\n"
+        "from desk.couriers import Couriers\n"
+        "from desk.sending import send_mail\n"
+        "from tests.desk.test_sending import FROM, MailServer, message\n"
+        "async def main():\n"
+        "    server = MailServer(host='127.0.0.1', port=int(sys.argv[1]), implicit=False)\n"
+        "    sending = asyncio.create_task(Couriers().run(partial(send_mail, message(), server, FROM)))\n"
+        "    await asyncio.sleep(0.5)\n"
+        "    print('sending', not sending.done(), flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    with endless(b"250-x\r\n", 0.05) as server:
+        ran = subprocess.run(
+            [sys.executable, "-c", program, str(server.port)], capture_output=True, text=True, timeout=20
+        )
+    assert (ran.returncode, ran.stdout) == (0, "sending True\n"), ran.stderr
+
+
 # --- text messages ----------------------------------------------------------------------------------------
 
 
@@ -238,6 +334,13 @@ def test_the_program_says_by_its_status_how_it_went(
     assert given == {"to": "+32400000000", "text": wording("fr")["short"], "id": TOKEN}
     assert not [n for n in json.loads((tmp_path / "environment.json").read_text()) if n.startswith("CUSTODY")]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_program_that_a_signal_ends_has_not_said_no(tmp_path: Path) -> None:
+    path = tmp_path / "killed.py"
+    path.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    outcome = send_text(message(channel="sms"), (sys.executable, str(path)))
+    assert (outcome.how, outcome.why) == (How.TRIED, "program_was_stopped")
 
 
 def test_a_program_that_hangs_or_is_not_there_is_asked_again_later(tmp_path: Path) -> None:
@@ -374,10 +477,89 @@ def test_a_report_is_believed_by_any_of_the_three_places_of_the_token() -> None:
         report(back_to=False, envelope_id=False, returned=False),
         report().replace(b"message/delivery-status", b"text/plain"),
         report().replace(f"Envelope-Id: {TOKEN}".encode(), b"Envelope-Id: " + b"z" * 26),
-        b"x" * (1 << 20) + report(),
+        b"x" * MOST_BYTES + report(),
+        report().replace(b"Subject: ", b"Subject: " + b"x" * 1000),
+        report().replace(b"--edge\n", b"--edge\n\n" * 50, 1),
+        report().replace(b"boundary=", b"a" * 2000 + b"; boundary="),
+        report().replace(b'boundary="edge"', b'boundary=""'),
+        report().replace(b'boundary="edge"', b'boundary="edge"; boundary="other"'),
+        report(back_to=False, envelope_id=False).replace(
+            b"text/rfc822-headers", b"text/rfc822-headers\nContent-Transfer-Encoding: base64"
+        ),
+        report().replace(
+            b"message/delivery-status", b"message/delivery-status\nContent-Transfer-Encoding: x"
+        ),
+        report(back_to=False).replace(f"<{TOKEN}@".encode(), b"<" + b"b" * 26 + b"@"),
     ],
-    ids=range(11),
+    ids=range(19),
 )
 def test_what_is_no_report_of_a_failure_of_ours_is_refused(data: bytes) -> None:
     with pytest.raises(NotABounce):
         token_of_bounce(data)
+
+
+@pytest.mark.parametrize(
+    "broken", ["<", '"', "a@[", "(" * 900, "=?utf-8?b?" + "A" * 900, "a:;", ":;", '"\\\\', "\x00"]
+)
+def test_a_field_that_is_not_written_as_it_should_be_breaks_nothing(broken: str) -> None:
+    places = [
+        f"post+{TOKEN}@mail.example".encode(),
+        f"<{TOKEN}@mail.example>".encode(),
+        TOKEN.encode(),
+        b"failed",
+    ]
+    for place in places:
+        changed = report().replace(place, broken.encode())
+        assert changed != report()
+        with contextlib.suppress(NotABounce):
+            assert token_of_bounce(changed) == TOKEN
+
+
+def test_a_report_that_is_encoded_or_kept_in_a_mailbox_file_is_read() -> None:
+    returned = f"Message-ID: <{TOKEN}@mail.example>\nTo: {TO}\n".encode()
+    bare = report(back_to=False, envelope_id=False)
+    encoded = bare.replace(b"rfc822-headers\n", b"rfc822-headers\nContent-Transfer-Encoding: base64\n")
+    assert token_of_bounce(encoded.replace(returned, base64.encodebytes(returned))) == TOKEN
+    quoted = bare.replace(
+        b"rfc822-headers\n", b"rfc822-headers\nContent-Transfer-Encoding: quoted-printable\n"
+    )
+    assert token_of_bounce(quoted.replace(b"@mail.example>", b"=40mail.example>")) == TOKEN
+    assert token_of_bounce(b"From MAILER-DAEMON Sat May 16 09:00:00 2026\n" + report()) == TOKEN
+    folded = report().replace(b"report; ", b"report;\n\t").replace(b'y"; b', b'y";\n b')
+    assert token_of_bounce(folded) == TOKEN
+
+
+@given(st.lists(st.tuples(st.integers(0, 900), st.binary(max_size=4), st.integers(0, 4)), max_size=8))
+def test_whatever_is_changed_in_a_report_it_names_ours_or_is_refused(
+    changes: list[tuple[int, bytes, int]],
+) -> None:
+    data = report()
+    for place, inserted, left_out in changes:
+        data = data[:place] + inserted + data[place + left_out :]
+    with contextlib.suppress(NotABounce):
+        assert len(token_of_bounce(data)) == len(TOKEN)
+
+
+def test_a_report_of_the_longest_kind_is_read_in_steps_that_grow_with_its_length() -> None:
+    """Counted, not timed: how many lines of Python ran for a report twice as long."""
+
+    def steps(piece: bytes, times: int) -> int:
+        data = report().replace(b"\nFinal-Recipient", piece * times + b"\nFinal-Recipient")
+        count = 0
+
+        def counted(*_: object) -> Any:
+            nonlocal count
+            count += 1
+            return counted
+
+        before = sys.gettrace()
+        sys.settrace(counted)
+        try:
+            with contextlib.suppress(NotABounce):
+                token_of_bounce(data)
+        finally:
+            sys.settrace(before)
+        return count
+
+    for piece in (b"\n\n", b"a: b\n\n", b"a: b\n", b" b\n", b"\n--edge\n"):
+        assert steps(piece, 2000) <= 2.5 * steps(piece, 1000)
