@@ -7,7 +7,11 @@
    not come under another rule today.
 3. A policy for a whole country is not adopted beside one of another country or region: at a centre without a
    policy of its own no term could be agreed any more.
-4. A kit keeps the version under which its term was agreed. A later version that keeps it longer is offered,
+4. Nothing gets shorter unseen. A policy is compared with the one that is in force for the kits it would
+   govern, whatever identifier that one has. Where a time of keeping, the notice, the grace, the cooling-off
+   or the time for contesting could be shorter, it is valid from the day after its adoption at the earliest;
+   and one for every centre is then signed by people of two different centres.
+5. A kit keeps the version under which its term was agreed. A later version that keeps it longer is offered,
    kit by kit; one that does not is not.
 
 Pure: no database, no clock.
@@ -15,8 +19,9 @@ Pure: no database, no clock.
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Final
 
 from custody.decision import Decided
@@ -29,8 +34,8 @@ from custody.protocol import Legal, Retention
 from custody.refusal import Refused
 from retention.aloud import check_readable
 from retention.commands import AdoptPolicy
-from retention.period import RetentionDataError
-from retention.policy import AgeClass, Policy, load
+from retention.period import RetentionDataError, never_shorter
+from retention.policy import AgeClass, Policy, in_force, load
 from retention.reckoning import policy_of, term_of
 from retention.term import Term, local_date, moved_to
 
@@ -67,10 +72,18 @@ def adopt(
             policy=policy.reference,
             day=policy.adopted_on.isoformat(),
         )
-    follows(policy, known)
+    shorter = follows(policy, known, local_date(policy, at))
     needs_second(actor, second)
     if second is None or second.function not in STAFF:
         raise Refused("The second signature must be that of another person of the staff of a centre.")
+    if shorter and policy.centre is None and second.organisation == actor.organisation:
+        raise Refused(
+            "{policy} is for every centre, and {what} could be shorter than under {other}. For that somebody"
+            " of another centre signs; for your own centre alone, adopt a policy that names it.",
+            policy=policy.reference,
+            what=shorter[0].what,
+            other=shorter[0].than.reference,
+        )
     document = order.document.encode()
     fact = Fact(
         type="policy.adopted",
@@ -85,8 +98,19 @@ def adopt(
     return Decided(facts=(fact,), extra={"policy": base64.b64encode(document).decode()})
 
 
-def follows(policy: Policy, known: Iterable[Policy]) -> None:
-    """Whether this policy can be adopted after those ``known``. Raises Refused, saying why not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shorter:
+    """Something that protects and could be shorter than under ``than``, which is in force so far."""
+
+    what: str
+    than: Policy
+
+
+def follows(policy: Policy, known: Iterable[Policy], today: date) -> tuple[Shorter, ...]:
+    """What could get shorter if this policy is adopted on the local day ``today`` after those ``known``.
+
+    Raises Refused where it cannot be adopted, saying why not.
+    """
     adopted = tuple(known)
     versions = {each.version: each for each in adopted if each.id == policy.id}
     if policy.version in versions:
@@ -107,6 +131,50 @@ def follows(policy: Policy, known: Iterable[Policy]) -> None:
             other=elsewhere[-1].reference,
             there=_where(elsewhere[-1]),
         )
+    shorter = _shorter(policy, adopted)
+    if shorter and policy.valid_from <= today:
+        raise Refused(
+            "Under {policy} {what} could be shorter than under {other}, which is in force so far. What gets"
+            " shorter is valid from the day after its adoption at the earliest: kits that are there already,"
+            " or come today, keep what was in force. Give it a later first day.",
+            policy=policy.reference,
+            what=shorter[0].what,
+            other=shorter[0].than.reference,
+        )
+    return shorter
+
+
+def _shorter(policy: Policy, known: Sequence[Policy]) -> tuple[Shorter, ...]:
+    """What of it could be shorter than the policies in whose place it would be in force."""
+    centre = policy.centre or ""  # no centre has an empty name: what is in force for none of its own
+    found: dict[tuple[str, str], Shorter] = {}
+    for day in sorted(
+        {policy.valid_from, *(p.valid_from for p in known if p.valid_from > policy.valid_from)}
+    ):
+        try:
+            before = in_force(known, centre, day)
+            after = in_force((*known, policy), centre, day)
+        except RetentionDataError:
+            continue  # nothing is in force then, or no single policy: no term is agreed
+        if after.reference == policy.reference:
+            for what in _less_protected(policy, before):
+                found.setdefault((what, before.reference), Shorter(what=what, than=before))
+    return tuple(found.values())
+
+
+def _less_protected(new: Policy, old: Policy) -> Iterator[str]:
+    periods = {
+        "the time of keeping for adults": (new.adult, old.adult),
+        "the time of keeping for minors": (new.minor, old.minor),
+        "the time of keeping where the age is unknown": (new.unknown, old.unknown),
+        "the notice": (new.notice, old.notice),
+        "the grace": (new.grace, old.grace),
+        "the cooling-off": (new.cooling_off, old.cooling_off),
+        "the time for contesting": (new.contest, old.contest),
+    }
+    for name, (one, other) in periods.items():
+        if other is not None and (one is None or not never_shorter(one.period, other.period)):
+            yield name
 
 
 def _follows_version(policy: Policy, last: Policy) -> None:

@@ -34,6 +34,7 @@ from retention.adopting import follows, policy_in
 from retention.aloud import Difference, Point, Value, days_of_term, differences, values
 from retention.commands import AdoptPolicy, MoveTerm
 from retention.policy import LARGEST_FILE, AgeClass, Policy
+from retention.term import local_date
 
 router = APIRouter()
 
@@ -228,7 +229,7 @@ async def _proposal(request: Request, who: Signed, document: str, waiting: Any) 
     policy = policy_in(AdoptPolicy(document=document))
     found = await adopted(edge.service(request), who.actor)
     if waiting is None:
-        follows(policy, [each.policy for each in found])
+        follows(policy, [each.policy for each in found], local_date(policy, await edge.now(request)))
     before = [each.policy for each in found if each.policy.id == policy.id]
     proposer = None
     if waiting is not None:

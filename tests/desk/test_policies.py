@@ -152,9 +152,23 @@ def test_kits_that_a_later_version_keeps_longer_are_listed_and_moved_together(de
 
 def test_a_kit_under_a_version_that_is_not_longer_is_not_in_the_list(desk: Desk) -> None:
     desk.at(NURSE).register(desk.now())
-    adopt(desk, dump([second_version(desk, adult=sourced("P5M"))]).decode())
+    adopt(desk, dump([second_version(desk, adult=FIRST.adult)]).decode())
 
     assert desk.at(COORDINATOR).get("policies/longer").json() == {"kits": []}
+
+
+def test_two_people_of_one_centre_shorten_nothing_for_every_centre(desk: Desk) -> None:
+    shorter = replace(second_version(desk), id="one-day", version=1, adult=sourced("P5M"))
+    document = {"document": dump([shorter]).decode()}
+    assert desk.at(COORDINATOR).post(ADOPTIONS, document).status_code in (409, 422)
+
+    later = replace(shorter, valid_from=desk.now().date() + timedelta(days=2))
+    refused = desk.at(COORDINATOR).post(ADOPTIONS, {"document": dump([later]).decode()})
+    assert refused.status_code in (409, 422)
+    assert "somebody of another centre signs" in refused.text
+
+    own = replace(later, centre=COORDINATOR.organisation)
+    adopt(desk, dump([own]).decode())
 
 
 @pytest.mark.parametrize("after", ["nowhere", "belgium", "belgium~", "x~y"])

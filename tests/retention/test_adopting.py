@@ -10,7 +10,6 @@ import pytest
 from custody import reading
 from custody.decision import Decided
 from custody.kit import Destruction
-from custody.ledger import Command
 from custody.people import Actor
 from custody.protocol import Legal, Retention
 from custody.refusal import NeedsSecond, NotPermitted, Refused
@@ -118,7 +117,7 @@ def test_what_cannot_follow_is_refused_in_plain_words(
 
 
 def test_a_policy_of_another_country_is_adopted_for_a_centre_alone() -> None:
-    follows(replace(FIRST, id="lux", country="LU", centre="zsg-maanhoek"), (FIRST,))
+    follows(replace(FIRST, id="lux", country="LU", centre="zsg-maanhoek"), (FIRST,), AT.date())
 
 
 @pytest.mark.parametrize(
@@ -137,6 +136,52 @@ def test_a_document_that_breaks_a_rule_is_refused_in_the_words_of_the_rule(docum
         policy_in(AdoptPolicy(document=document))
 
     assert refused.value.field == "document"
+
+
+# What gets shorter
+
+OWN = replace(FIRST, id="own", centre=COORDINATOR.organisation)
+SHORTER = {
+    "adults": replace(OWN, adult=sourced("P5M")),
+    "minors": replace(OWN, minor=sourced("P9M")),
+    "notice": replace(OWN, notice=sourced("P59D")),
+    "cooling-off": replace(OWN, cooling_off=sourced("P29D")),
+    "contesting": replace(OWN, contest=sourced("P4Y")),
+}
+
+
+@pytest.mark.parametrize("name", SHORTER)
+def test_what_gets_shorter_is_valid_from_the_day_after_its_adoption_at_the_earliest(name: str) -> None:
+    for day in (date(2019, 1, 1), AT.date()):
+        with pytest.raises(Refused, match=rf"{name}.*shorter than under belgium/1.*later first day") as why:
+            adopted(replace(SHORTER[name], valid_from=day), FIRST)
+        assert why.value.field is None
+    assert adopted(replace(SHORTER[name], valid_from=AT.date() + timedelta(days=1)), FIRST).facts
+
+
+def test_a_grace_that_is_given_up_is_something_that_gets_shorter() -> None:
+    graced = replace(FIRST, grace=sourced("P14D"))
+    with pytest.raises(Refused, match="the grace could be shorter than under belgium/1"):
+        adopted(OWN, graced)
+    assert adopted(OWN, FIRST).facts
+
+
+def test_for_every_centre_nothing_gets_shorter_without_a_signature_of_another_centre() -> None:
+    tomorrow = AT.date() + timedelta(days=1)
+    for policy in (
+        replace(SECOND, valid_from=tomorrow, adult=sourced("P1D"), notice=sourced("P1D")),
+        replace(FIRST, id="one-day", valid_from=tomorrow, adult=sourced("P1D"), notice=sourced("P1D")),
+    ):
+        with pytest.raises(Refused, match="somebody of another centre signs"):
+            adopted(policy, FIRST)
+        assert adopted(policy, FIRST, second=OTHER_NURSE).facts
+
+
+def test_a_policy_that_an_older_own_one_would_put_aside_is_compared_too() -> None:
+    """The centre's own policy comes before a later one of the country."""
+    country = replace(LONGER, valid_from=date(2026, 1, 20))
+    with pytest.raises(Refused, match="shorter than under belgium/2"):
+        adopted(OWN, FIRST, country)
 
 
 # Kits that a later version keeps longer
@@ -209,10 +254,13 @@ async def test_an_adopted_policy_is_known_and_a_second_one_of_the_same_version_i
 
     async def by_two(policy: Policy, key: str) -> None:
         asked = order(policy)
-        command = Command(
-            actor=COORDINATOR, key=key, digest=hashlib.sha256(key.encode()).digest(), others=subjects(asked)
+        await story.do(
+            COORDINATOR,
+            [],
+            lambda seen: adopt(asked, COORDINATOR, NURSE, (), seen.at),
+            key,
+            others=subjects(asked),
         )
-        await story.ledger.carry_out(command, lambda seen: adopt(asked, COORDINATOR, NURSE, (), seen.at))
 
     await by_two(newer, "the-second-version")
     known = await adopted_so_far(story)

@@ -27,7 +27,7 @@ from retention.adopting import adopt, longer_under
 from retention.commands import AdoptPolicy, MoveTerm
 from retention.keeping import move_term
 from retention.policy import load
-from tests.custody.story import NURSE, OFFICER
+from tests.custody.story import OFFICER
 from tests.simulation.carts import carry, work_on
 from tests.simulation.house import HERE, THERE, House, Staff, counted
 from tests.simulation.lives import CALL_IN, DOINGS, Life, born
@@ -252,6 +252,8 @@ class Sixty:
     async def _event_of_the_world(self, what: str) -> None:
         if what == "policy":
             await self._change_policy()
+        elif what == "move":
+            await self._move_kits()
         elif what == "ask":
             await self._police_ask()
         elif what.startswith("answer:"):
@@ -285,23 +287,27 @@ class Sixty:
         await self.house.act(
             HERE.coordinator,
             [],
-            lambda s: adopt(order, HERE.coordinator, NURSE, self.house.policies, s.at),
+            lambda s: adopt(order, HERE.coordinator, THERE.nurse, self.house.policies, s.at),
             f"policy:{name}",
         )
         self.house.policies = (*self.house.policies, *load(text.encode()))
         self.observer.rules |= rules_of(text.encode())
 
     async def _change_policy(self) -> None:
-        """A new version; where it keeps kits longer, those of the centre that wish so are moved."""
+        """A new version, from tomorrow on; where it keeps kits longer, those that wish so are moved then."""
         (policy,) = json.loads((SEEDS / "belgium-2.json").read_bytes())["policies"]
         made = len(self.house.policies) - 2
         says = CHANGES[made][1]
-        today = self.house.now().date().isoformat()
-        policy |= {"version": made + 3, "adopted_on": today, "valid_from": today}
+        today = self.house.now().date()
+        tomorrow = (today + timedelta(days=1)).isoformat()
+        policy |= {"version": made + 3, "adopted_on": today.isoformat(), "valid_from": tomorrow}
         policy["kept"]["adult"]["period"] = says["adult"]
         if "notice" in says:
             policy["notice"]["period"] = says["notice"]
         await self._adopt({"format": 2, "policies": [policy]})
+        self.plan(2, None, "move")
+
+    async def _move_kits(self) -> None:
         self._see()
         for number, life in self.lives.items():
             kit = self.observer.kits.get(number)
