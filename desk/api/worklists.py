@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal
 
 from custody import reading
@@ -16,6 +16,7 @@ from custody.permission import as_known
 from custody.protocol import Custody, Legal, Retention
 from custody.restriction import lacks_reader
 from desk.service import Service
+from retention.notice import nobody_to_tell, settled
 from retention.policy import Policy
 from retention.term import unlinked_work_at
 
@@ -58,11 +59,12 @@ class LeftLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KitTask:
-    """A kit that waits for a person of its centre."""
+    """A kit that waits for a person of its centre. `last_day`: of its term; it counts whole."""
 
     kit: str
     written: str
     since: datetime | None = None
+    last_day: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +141,11 @@ async def _of_centre(
 
     directory = await reading.directory(connection)
     declared = await reading.kits_at(connection, centre, legal=Legal.DECLARED)
+    noticed = await reading.kits_at(connection, centre, retention=Retention.NOTICE_DUE)
     newest, _ = await reading.page_of_kits(connection, limit=NEWEST)
     lost = [kit for kit in await reading.kits_with_lost(connection, centre) if _lost(as_known(actor, kit))]
     return {
-        "notices_due": await at_state(Retention.NOTICE_DUE),
+        "notices_due": _tasks(kit for kit in noticed if _untold(kit)),
         "expired": await at_state(Retention.EXPIRED),
         "disposals_proposed": await at_state(Retention.PROPOSED),
         "disposals_approved": await at_state(Retention.APPROVED),
@@ -193,6 +196,11 @@ def _lost(kit: Kit) -> bool:
     return any(package.state is Custody.LOST for package in kit.packages.values())
 
 
+def _untold(kit: Kit) -> bool:
+    """Whether a person must tell the victim, or see to it: nobody was told, and somebody can be."""
+    return not settled(kit) and not nobody_to_tell(kit)
+
+
 def unlinked_for_too_long(kit: Kit, policies: Iterable[Policy], at: datetime) -> bool:
     """Declared and not linked for longer than the kit's policy says: work for people, never for the clock."""
     for policy in policies:
@@ -232,6 +240,7 @@ def _tasks(kits: Iterable[Kit]) -> tuple[KitTask, ...]:
             kit=kit.number,
             written=written(KitNumber(kit.number)),
             since=kit.reported_at or (kit.term.over_at if kit.term else None),
+            last_day=kit.term.end if kit.term else None,
         )
         for kit in kits
     )

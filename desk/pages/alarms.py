@@ -109,7 +109,7 @@ STEPS: Final[Mapping[str, tuple[str, str]]] = {
     "seal_not_checked": ("seal.check", "/do/seal.check?{packages}"),
     "notice_came_back": ("notice.attempt", "/kits/{kit}/channel"),
     "notice_not_settled": ("notice.attempt", "/kits/{kit}/channel"),
-    "channel_old": ("channel.prove", "/do/channel.prove?kit={kit}"),
+    "channel_old": ("channel.prove", "/kits/{kit}/channel"),
     "hold_not_reviewed": ("hold.review", "/do/hold.review?kit={kit}&hold={about}"),
     "expired_not_reviewed": ("choices_trail.read", "/kits/{kit}/disposal"),
     "proposed_not_decided": ("choices_trail.read", "/kits/{kit}/disposal"),
@@ -119,6 +119,7 @@ STEPS: Final[Mapping[str, tuple[str, str]]] = {
     "glass_not_reviewed": ("reads.read", "/readings?unusual=1"),
     "duty_not_reviewed": ("duty.review", "/duty"),
     "log_not_signed": ("log.read", "/log"),
+    "policy_unreadable": ("policy.read", "/policies"),
 }
 """The step that ends an alarm: whose action, and where it is done. Without one, the kit is looked at."""
 

@@ -6,6 +6,8 @@ the form again, filled in, with the reason on top.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -22,16 +24,20 @@ from custody.ledger import reading as seen_by
 from custody.number import NumberRefused
 from custody.people import Function
 from custody.permission import PERMISSIONS
+from custody.purpose import NoPurpose
 from custody.refusal import NotPermitted, NotSeen, Refused
 from desk import edge, texts
 from desk.api.answers import of_centre
 from desk.doors import BY_ACTION, Door
 from desk.edge import Signed
-from desk.pages import forms
+from desk.pages import ends, forms
+from desk.pages.held import HoldTold, holds_of
 from desk.pages.options import Chosen, asked_in_words, by_storage, unread_by
 from desk.pages.page import page, to, translated
 from desk.problems import Problem, problem_of
 from desk.service import SEALED, Done, Given, Waiting
+from retention.reckoning import policy_of
+from retention.term import cooling_off_until, local_date
 
 router = APIRouter()
 
@@ -42,6 +48,13 @@ ON_STATE: Final = frozenset(
     if action.split(".")[0] in ("link", "order", "hold", "term", "disposal", "report", "card", "channel")
 ) | {"majority.confirm", "kit.link", "kit.restrict", "release.error", "destruction.confirm"}
 CHANNEL_SHOWN: Final = frozenset({"notice.attempt", "notice.send", "channel.prove", "channel.change"})
+HOLDS_SHOWN: Final = frozenset({"hold.lift", "hold.review"})
+AHEAD: Final = frozenset({"term.extend", "destruction.ask", "hold.place"})
+ASKED_APART: Final = ("identity", "free_will")
+UNASKED: Final = texts._(
+    "You sign that you asked, apart from the other person, and are certain of both: who this is, and that it"
+    " is the person's own wish. If you are not certain, decline; the request stays as it is."
+)
 CORRECTED: Final = (Refused, NumberRefused, ValidationError, MovedOn)
 
 
@@ -79,6 +92,8 @@ async def _form(
     warn: bool = False,
 ) -> Response:
     kit = chosen.kit
+    holds = await holds_of(request, who, kit) if door.action in HOLDS_SHOWN and kit is not None else {}
+    chosen = replace(chosen, holds={id_: hold.line for id_, hold in holds.items()})
     controls = forms.controls(door, chosen)
     fresh = [{"kind": "bag", "storage": "dry", "seal": "", "usable_until": "", "items": _blank()}]
     if door.action == "package.split":
@@ -112,6 +127,8 @@ async def _form(
         apart=by_storage(chosen) if door.action == "package.store" else {},
         channel=await _channel(request, who, door, kit),
         asked=await _asked(request, who, door, filled),
+        holds=holds,
+        ahead=await _ahead(request, door, kit),
         files=any(c.kind in ("digest", "paper") for c in controls),
         signs=any(c.kind == "signature" for c in controls),
     )
@@ -132,6 +149,15 @@ async def _asked(
         raise HTTPException(404)
     zone = (await service.directory()).organisations[found["zone"]].name
     return {"zone": zone, "received_at": found["received_at"], **found["naming"]}
+
+
+async def _ahead(request: Request, door: Door, kit: Kit | None) -> str:
+    """What the step would bring if it were taken today."""
+    if kit is None or door.action not in AHEAD:
+        return ""
+    return ends.ahead(
+        request, door.action, kit, await edge.service(request).policies(), await edge.now(request)
+    )
 
 
 def _blank() -> list[dict[str, str]]:
@@ -228,6 +254,8 @@ async def _proposed(request: Request, proposal: str, who: Signed, problem: Probl
         waiting = await reading.proposal(connection, proposal)
     if waiting is None or waiting["signed_at"] is not None:
         raise HTTPException(404)
+    if waiting["action"] == "policy.adopt":  # signed where every value is read aloud
+        return to(f"/policies/{proposal}")
     await access.record(service.engine, who.actor, read="proposal", kit=waiting["kit"], purpose="task")
     directory = await service.directory()
     names = {a.person: a.name for a in directory.appointments}
@@ -245,10 +273,26 @@ async def _proposed(request: Request, proposal: str, who: Signed, problem: Probl
         mine=waiting["person"] == who.actor.person,
         command=command,
         asked=await asked_in_words(request, who, _requests(command)),
+        holds=await _holds(request, who, waiting["kit"], command),
         observer=waiting["action"] == "disposal.carry_out",
+        cooling_off=await _cooling_off(request, who, waiting),
         organisations={o.id: o.name for o in directory.organisations.values()},
         places={p.id: p.name for p in directory.places.values()},
     )
+
+
+async def _cooling_off(request: Request, who: Signed, waiting: RowMapping) -> tuple[int, date] | None:
+    """How many days the victim can think again if a destruction is confirmed now, and the last of them."""
+    if waiting["action"] != "destruction.confirm":
+        return None
+    service = edge.service(request)
+    kit = (await service.ledger.look(who.actor, [waiting["kit"]])).kits.get(waiting["kit"])
+    if kit is None:
+        return None
+    policy = policy_of(kit, await service.policies())
+    at = await edge.now(request)
+    last = local_date(policy, cooling_off_until(policy, at) - timedelta(microseconds=1))
+    return (last - local_date(policy, at)).days, last
 
 
 async def _opened(
@@ -271,8 +315,39 @@ async def _opened(
         return command, problem_of(refusal)
 
 
+async def _holds(
+    request: Request, who: Signed, kit: str | None, command: Mapping[str, Any]
+) -> Mapping[str, HoldTold]:
+    """The hold that the step is about, for who may know of it."""
+    if kit is None or "hold" not in command:
+        return {}
+    try:
+        known = await edge.service(request).kit(who.actor, kit, "kit.read", "task")
+        return await holds_of(request, who, known)
+    except (NotSeen, NotPermitted, NoPurpose):
+        return {}
+
+
 def _requests(command: Mapping[str, Any]) -> list[str]:
     return [command["request"]] if command.get("request") else []
+
+
+async def _unsaid(request: Request, who: Signed, proposal: str, form: FormData) -> Problem | Response | None:
+    """What a page asks of who signs second, besides the signature; None where all is answered.
+
+    Both who sign a destruction asked by themselves whether it is this person, and the person's own wish; a
+    policy is signed on the page that reads it aloud. The API takes a signature as it is.
+    """
+    async with seen_by(edge.service(request).engine, who.actor) as connection:
+        waiting = await reading.proposal(connection, proposal)
+    action = waiting["action"] if waiting is not None else None
+    if action == "policy.adopt" and forms.value(form, "read") != "aloud":
+        return to(f"/policies/{proposal}")
+    if action == "destruction.confirm" and any(
+        forms.value(form, each) != "confirmed" for each in ASKED_APART
+    ):
+        return problem_of(Refused(UNASKED, field="identity"))
+    return None
 
 
 @router.post("/signatures/{proposal}")
@@ -286,6 +361,11 @@ async def sign(
         await service.drop(proposal, who.actor)
         return to("/")
     await edge.stepped_up_to_sign(request, who, proposal)
+    unsaid = await _unsaid(request, who, proposal, form)
+    if isinstance(unsaid, Response):
+        return unsaid
+    if unsaid is not None:
+        return await _proposed(request, proposal, who, unsaid)
     body = json.dumps({"proposal": proposal}).encode()
     given = Given(actor=who.actor, key=forms.key_of(form), body=body)
     try:

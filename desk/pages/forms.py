@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from types import NoneType, UnionType
@@ -153,11 +153,41 @@ def _words(name: str, values: Sequence[str], chosen: Chosen, door: Door) -> list
         values = [v for v in values if v in allowed]
     if name == "how" and chosen.actor.function is not Function.VICTIM:
         values = [v for v in values if v != "by_card"]
+    if name == "how" and door.action in FITTING and chosen.kit is not None:
+        fitting = FITTING[door.action](chosen.kit.channel or "none")
+        values = [v for v in values if v in fitting]
     if name == "asked_by":
         values = asks(door.action, chosen.kit)
     if door.action == "disposal.carry_out":
         return []
     return [Option(v, known.get(v, v), translate=True) for v in values]
+
+
+def _came_of_notice(channel: str) -> frozenset[str]:
+    """What can have come of telling somebody over this channel."""
+    if channel == "none":
+        return frozenset({"reached", "not_wanted", "no_channel"})
+    return frozenset({"reached", "not_reached", "unreachable"} | ({"posted"} if channel == "post" else set()))
+
+
+PROVED: Final[Mapping[str, frozenset[str]]] = {
+    "email": frozenset({"message_shown", "in_person"}),
+    "sms": frozenset({"message_shown", "in_person"}),
+    "phone": frozenset({"called", "in_person"}),
+    "post": frozenset({"in_person"}),
+}
+
+
+def _proves(channel: str) -> frozenset[str]:
+    """How staff can have seen that this channel is right."""
+    return PROVED.get(channel, frozenset())
+
+
+FITTING: Final[Mapping[str, Callable[[str], frozenset[str]]]] = {
+    "notice.attempt": _came_of_notice,
+    "channel.prove": _proves,
+}
+"""The answers to *How* that fit the agreed channel."""
 
 
 def asks(action: str, kit: Kit | None) -> tuple[str, ...]:

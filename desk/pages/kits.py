@@ -4,7 +4,7 @@ Opening a kit takes a scan, a task or a reason that is given; every opening is o
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -20,7 +20,7 @@ from custody.ledger import reading as seen_by
 from custody.number import parse_kit_number
 from custody.people import STAFF
 from custody.permission import Relation, kept_out, may, relations, with_justice
-from custody.protocol import STEPS, Legal, Trail
+from custody.protocol import Legal, Trail
 from custody.purpose import (
     GLASS,
     GLASS_HOLDS,
@@ -38,10 +38,11 @@ from desk import edge, texts
 from desk.api.answers import of_centre
 from desk.api.kits import export, export_choices
 from desk.edge import Signed
-from desk.pages import forms
+from desk.pages import ends, forms
 from desk.pages.hands import drawing, stretches
 from desk.pages.page import day, kit_written, language, page, to, translated
 from desk.pages.steps import GROUPS_OF_KIT, for_kit, for_packages, packages_on_offer
+from desk.pages.told import told
 from desk.problems import Problem, problem_of
 from retention.holds import unreviewed
 
@@ -81,13 +82,14 @@ async def kit(
         who=who,
         kit=found,
         purpose=purpose,
-        states=_states(request, found, who),
+        states=_states(request, found, who, at),
         steps=for_kit(who.actor, found),
         groups=tuple(GROUPS_OF_KIT),
         unreviewed=unreviewed(found, at),
+        last_day=ends.last_day,
         package_steps={p.package: for_packages(who.actor, [(found, p)]) for p in found.packages.values()},
         mine_to_accept=packages_on_offer(who.actor, found),
-        trail=[_told(e, names) for e in reversed(trail)] if trail is not None else None,
+        trail=told(request, trail, names) if trail is not None else None,
         hands=_hands(request, trail or ()),
         at=at,
         staff=of_centre(who.actor, found),
@@ -187,7 +189,7 @@ async def _readers(request: Request, who: Signed, kit: Kit, directory: Directory
     return sorted(names.get(r, r) + ("" if r in here else f" ({left})") for r in kit.readers)
 
 
-def _states(request: Request, kit: Kit, who: Signed) -> list[State]:
+def _states(request: Request, kit: Kit, who: Signed, at: datetime) -> list[State]:
     def _(message: str) -> str:
         return translated(request, message)
 
@@ -209,88 +211,9 @@ def _states(request: Request, kit: Kit, who: Signed) -> list[State]:
     if of_centre(who.actor, kit):
         more = ""
         if kit.term is not None and kit.legal is Legal.UNREPORTED and kit.retention != "disposed":
-            more = _(texts._("kept until {day}")).format(day=day(kit.term.end, language(request)))
+            more = ends.told(request, kit, at, ends.STAFF)
         states.append(State(_(texts._("Term")), _(texts.RETENTION[kit.retention]), "", more))
     return states
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An event as a page shows it."""
-
-    type: str
-    number: int
-    digest: str
-    recorded_at: datetime
-    occurred_at: datetime
-    who: str
-    function: str
-    others: tuple[tuple[str, str], ...]
-    finding: bool
-    paper: bool
-    lost: str | None
-    details: tuple[tuple[str, str], ...]
-
-
-def _told(event: Event, names: Mapping[str, str]) -> Told:
-    details: list[tuple[str, str]] = []
-    packages = event.get("packages", ())
-    if packages:
-        numbers = ", ".join(str(p["package"]) for p in packages)
-        details.append((texts._("packages"), numbers))
-    seals = [
-        f"{p['package']}: {p['seal']}" for p in packages if "seal" in p and event.type.endswith("sealed")
-    ]
-    if seals:
-        details.append((texts._("seals"), ", ".join(seals)))
-    seen = [f"{p['package']}: {p['seal_seen']}" for p in packages if "seal_seen" in p]
-    if seen:
-        details.append((texts._("seal seen"), ", ".join(seen)))
-    details += _simple(event, names)
-    return Told(
-        type=event.type,
-        number=event.number,
-        digest=event.digest,
-        recorded_at=event.recorded_at,
-        occurred_at=event.occurred_at,
-        who=str(event.who.get("name", "")),
-        function=str(event.who["function"]),
-        others=tuple((str(w["part"]), str(w.get("name", ""))) for w in event.get("with", ())),
-        finding=STEPS[event.type].finding and event.type != "package.taken_over",  # which is routine
-        paper=event.get("paper") is not None,
-        lost=event.get("lost"),
-        details=tuple(details),
-    )
-
-
-def _simple(event: Event, names: Mapping[str, str]) -> list[tuple[str, str]]:
-    found = []
-    if place := event.get("place"):
-        found.append((texts._("place"), str(place["name"])))
-    if party := event.get("counterpart"):
-        where = party.get("organisation_name") or names.get(str(party.get("organisation")), "")
-        found.append((texts._("with"), ", ".join(str(x) for x in (party.get("name"), where) if x)))
-    if carrier := event.get("carrier"):
-        found.append((texts._("courier"), ", ".join(str(v) for v in carrier.values())))
-    if (order := event.get("order")) and "authority" in order:
-        found.append((texts._("order"), f"{order['authority']}, {order['dated']}"))
-    if link := event.get("link"):
-        found.append((texts._("police report"), f"{link['pv']}, {link['notice']}"))
-    if term := event.get("term"):
-        found.append((texts._("kept until"), str(term["end"])))
-    if card := event.get("card"):
-        found.append((texts._("card"), texts._("taken") if card == "issued" else texts._("not wanted")))
-    if until := event.get("until"):
-        found.append((texts._("until"), str(until)[:10]))
-    if items := event.get("items"):
-        found.append((texts._("items"), str(len(items))))
-    if labels := event.get("labels"):
-        found.append((texts._("labels"), str(len(labels))))
-    if reason := event.get("reason"):
-        found.append((texts._("reason"), str(reason)))
-    if cites := event.get("cites"):
-        found.append((texts._("about"), ", ".join(str(c)[:12] for c in cites)))
-    return found
 
 
 def _hands(request: Request, trail: Sequence[Event]) -> Any:
@@ -318,7 +241,7 @@ async def choices(
         title=translated(request, texts._("Choices trail")),
         who=who,
         kit=found,
-        trail=[_told(e, {}) for e in reversed(events)],
+        trail=told(request, events, {}),
         may_export=may("choices_trail.export", who.actor, found),
         may_disclose=may("choices.disclose", who.actor, found),
         handed_out=handed_out,

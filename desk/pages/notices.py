@@ -4,7 +4,8 @@ The address stands on the page of one kit alone, after its reading is on record.
 comes first, then what to say, then what came of it: one press of a button.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -19,9 +20,11 @@ from desk import edge, notifier, texts
 from desk.api.notices import BY_SERVICE, channel_answer, channel_seen, notices_of, try_channel
 from desk.edge import Signed
 from desk.pages import forms
+from desk.pages.ends import last_day
 from desk.pages.page import page, translated
-from desk.pages.steps import possible
+from desk.pages.steps import possible, to_be_told
 from desk.problems import Problem, problem_of
+from retention.notice import DAYS_NOT_REACHED
 
 router = APIRouter()
 Teller = Annotated[Signed, Depends(edge.acting("notice.attempt"))]
@@ -29,12 +32,12 @@ Teller = Annotated[Signed, Depends(edge.acting("notice.attempt"))]
 STANDS: Final[Mapping[str, str]] = {
     "to_call": texts._("to be called"),
     "to_post": texts._("a letter is to be sent"),
-    "never_proved": texts._("the channel was never tried: confirm it, or send all the same"),
-    "proved_long_ago": texts._("the channel was confirmed long ago: confirm it again, or send all the same"),
-    "to_send": texts._("nothing was sent: have it sent, or tell the victim another way that was agreed"),
-    "failed": texts._("the message was not accepted: tell the victim another way that was agreed"),
-    "bounced": texts._("the message came back: tell the victim another way that was agreed"),
-    "cannot_send": texts._("the service cannot send over this channel here: tell the victim in person"),
+    "never_proved": texts._("nothing was sent, because nobody has tried the channel yet"),
+    "proved_long_ago": texts._("nothing was sent, because the channel was confirmed long ago"),
+    "to_send": texts._("nothing was sent yet"),
+    "failed": texts._("the message was not accepted: compare the address with the victim"),
+    "bounced": texts._("the message came back: compare the address with the victim"),
+    "cannot_send": texts._("the service cannot send over this channel here: it is for a person to do"),
     "waiting": texts._("the service sends it"),
     "held": texts._("held for death or incapacity: nobody is told"),
     "settled": texts._("settled"),
@@ -49,8 +52,8 @@ CAME_OF_IT: Final[Mapping[str, Mapping[str, str]]] = {
     "post": {"posted": texts._("The letter was sent")},
 }
 OTHERWISE: Final[Mapping[str, str]] = {
-    "reached": texts._("Reached: the victim knows now"),
-    "not_reached": texts._("Not reached, or somebody else answered"),
+    "reached": texts._("The victim answered, and knows now"),
+    "not_reached": texts._("No answer from the victim"),
 }
 CAME_OF_TEST: Final[Mapping[str, str]] = {
     "sent": texts._("The message was accepted. Wait until the victim shows it to you."),
@@ -63,6 +66,23 @@ PROVED_BY: Final[Mapping[str, Mapping[str, str]]] = {
     "phone": {"called": texts._("I called, and the victim answered")},
     "post": {"in_person": texts._("The victim confirmed the address in person")},
 }
+IN_PERSON: Final = PROVED_BY["post"]
+
+
+HOW: Final = texts.CHOICES["how"]
+BY_CLOCK: Final = frozenset({"sent", "tried", "failed", "bounced"})
+"""What comes of a message that the service was asked to send."""
+
+
+def _proofs(channel: str, sends: Sequence[str], tested: str | None) -> Mapping[str, str]:
+    """What proves the channel now: a message is shown only once one was accepted."""
+    if channel in sends:
+        return PROVED_BY[channel] if tested == "sent" else {}
+    return IN_PERSON if channel in ("email", "sms") else PROVED_BY.get(channel, {})
+
+
+def _day(at: datetime) -> date:
+    return at.astimezone(edge.CALENDAR).date()
 
 
 @router.get("/notices")
@@ -80,6 +100,7 @@ async def listed(request: Request, who: Teller) -> Response:
         calls=[n for n in found.notices if n.stands == "to_call"],
         others=[n for n in found.notices if n.stands not in BY_SERVICE and n.stands != "to_call"],
         by_service=[n for n in found.notices if n.stands in BY_SERVICE],
+        last_day=last_day,
         missing=[translated(request, MISSING[c]) for c in ("email", "sms") if c not in found.sends],
         STANDS=STANDS,
     )
@@ -127,11 +148,12 @@ async def _channel(
     eyes = await service.eyes(who.actor, kit)
     shown = await channel_answer(service, eyes, kit, found, await edge.now(request))
     agreed = shown.channel != "none"
+    sends = notifier.channels(service.settings)
     can = {
         action: may(action, eyes, kit) and possible(action, kit)
         for action in ("notice.attempt", "notice.send", "channel.prove", "channel.change")
     }
-    sends = notifier.channels(service.settings)
+    told, stands = to_be_told(kit), shown.stands not in ("waiting", "held")
     return await page(
         request,
         "channel.html",
@@ -143,12 +165,16 @@ async def _channel(
         purpose=purpose,
         shown=shown,
         agreed=agreed,
-        can=can,
+        can=can | {"notice.attempt": can["notice.attempt"] and told},
         testable=can["channel.prove"] and shown.channel in sends and shown.address is not None,
         unsent=shown.channel in ("email", "sms") and shown.channel not in sends,
-        sendable=can["notice.send"] and shown.channel in sends and shown.stands not in ("waiting", "held"),
+        sendable=can["notice.send"] and told and stands and shown.channel in sends,
         results=CAME_OF_IT.get(shown.channel, OTHERWISE) if agreed else {},
-        proofs=PROVED_BY.get(shown.channel, {}),
+        proofs=_proofs(shown.channel, sends, tested),
+        attempts=[(each.at, HOW[each.how], each.channel) for each in kit.attempts],
+        days_tried=len({_day(each.at) for each in kit.attempts if each.how == "not_reached"}),
+        days_needed=DAYS_NOT_REACHED,
+        sent_before=any(each.how in BY_CLOCK for each in kit.attempts),
         tested=translated(request, CAME_OF_TEST[tested]) if tested else None,
         STANDS=STANDS,
     )

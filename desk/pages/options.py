@@ -47,6 +47,7 @@ class Chosen:
     query: Mapping[str, str] = field(default_factory=dict)
     whole: Mapping[str, Kit] = field(default_factory=dict)  # never shown: only to go on counting
     asked: Mapping[str, str] = field(default_factory=dict)  # requests of the police, in words
+    holds: Mapping[str, str] = field(default_factory=dict)  # holds by id, in words
 
     def counted(self, kit: Kit | None) -> Kit | None:
         """The kit with all its packages, those that are not known here too: a new number follows the last."""
@@ -81,9 +82,8 @@ def listed(action: str, name: str, chosen: Chosen) -> list[Option] | None:
                 else []
             )
         case "hold":
-            grounds = texts.CHOICES["ground"]
             holds = kit.holds.values() if kit else ()
-            return [Option(h.id, grounds.get(h.ground, h.ground), translate=True) for h in holds]
+            return [Option(h.id, chosen.holds.get(h.id, h.ground)) for h in holds]
         case "items":
             return [Option(str(i.item), f"{i.item}", group=i.group) for i in _items(chosen)]
         case "not_found":

@@ -77,6 +77,7 @@ async def register(
         done=done,
         card=made["card"],
         language=made["agreement"]["language"],
+        channel=made["agreement"]["channel"],
     )
 
 

@@ -13,7 +13,7 @@ from custody.permission import may, with_justice
 from custody.protocol import STEPS, Custody, Legal, Retention
 from desk import texts
 from retention.deciding import nobody_decides, of_age
-from retention.notice import BY_SERVICE
+from retention.notice import BY_SERVICE, settled
 
 # The event that each action records first: its row of the protocol says from which states it may start.
 RECORDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -257,11 +257,25 @@ def _first(action: str, kit: Kit) -> bool:
     return action != "labels.print" or any(f"P{p.package:02}" not in kit.labels for p in kit.open_packages)
 
 
+ON_CHANNEL: Final = frozenset({"notice.attempt", "notice.send", "channel.prove"})
+"""What is done on the page of the safe channel, where there is one."""
+
+
+def to_be_told(kit: Kit) -> bool:
+    """Whether there is something left to tell the victim: not once the term ended after a notice, or after a
+    cooling-off, which the victim asked for."""
+    if nobody_decides(kit):
+        return False
+    return kit.retention is Retention.NOTICE_DUE or not settled(kit)
+
+
 def _address(action: str, kit: Kit) -> str:
     if action == "labels.print":
         return f"/kits/{kit.number}/labels"
     if action in ("disposal.propose", "disposal.approve"):
         return f"/kits/{kit.number}/disposal"
+    if action in ON_CHANNEL and kit.channel not in (None, "none"):
+        return f"/kits/{kit.number}/channel"
     return f"/do/{action}?kit={kit.number}"
 
 
@@ -320,9 +334,9 @@ def _of_term(action: str, kit: Kit, actor: Actor) -> bool:
         case "channel.prove":
             return kit.channel not in (None, "none")
         case "notice.send":
-            return kit.channel in BY_SERVICE and not nobody_decides(kit)
+            return kit.channel in BY_SERVICE and to_be_told(kit)
         case "notice.attempt":
-            return not nobody_decides(kit)
+            return to_be_told(kit)
         case "disposal.close_empty":
             return all(p.state is Custody.LOST and p.search_ended for p in kit.open_packages)
         case _:

@@ -5,6 +5,7 @@ an access record, not an event of the custody trail. Words, status and cost are 
 nobody has, a stopped card and a wrong second number.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -24,11 +25,12 @@ from desk import edge, texts
 from desk import session as sessions
 from desk.doors import BY_ACTION
 from desk.edge import Signed
-from desk.pages import forms
-from desk.pages.page import day, language, moment, page, to, translated
+from desk.pages import ends, forms
+from desk.pages.page import day, language, page, to, translated
 from desk.pages.steps import possible
 from desk.problems import Problem, problem_of
 from desk.session import Kind, Purpose
+from retention.policy import Policy
 
 router = APIRouter()
 
@@ -207,6 +209,7 @@ async def own(request: Request, who: Annotated[Signed, Depends(edge.acting("own_
 
 
 async def _own(request: Request, who: Signed, kit: Kit, problem: Problem | None = None) -> Response:
+    at = await edge.now(request)
     return await page(
         request,
         "victim.html",
@@ -214,8 +217,9 @@ async def _own(request: Request, who: Signed, kit: Kit, problem: Problem | None 
         who=who,
         status=problem.status if problem else 200,
         problem=problem,
-        standing=_says(request, kit),
+        standing=_says(request, kit, at),
         more=_more(request, kit),
+        ahead=_ahead(request, kit, await edge.service(request).policies(), at),
         wishes=[w for w in WISHES if _open(w.action, kit, who)],
         recorded=await _recorded(request, who),
     )
@@ -256,7 +260,7 @@ def _open(action: str, kit: Kit, who: Signed) -> bool:
             return True
 
 
-def _says(request: Request, kit: Kit) -> str:
+def _says(request: Request, kit: Kit, at: datetime) -> str:
     """How things stand, in one kind sentence."""
     lang = language(request)
 
@@ -288,11 +292,9 @@ def _says(request: Request, kit: Kit) -> str:
         )
     if kit.retention is Retention.DISPOSED and kit.disposed_at:
         return _(texts._("It is no longer kept since {day}."), kit.disposed_at.astimezone(local).date())
-    if kit.term is not None and kit.retention in (Retention.RUNNING, Retention.NOTICE_DUE):
-        return _(texts._("Kept for you until {day}."), kit.term.end)
-    return _(
-        texts._("The agreed time is over. It is still kept for now, and you may still ask for more time.")
-    )
+    if kit.retention in (Retention.RUNNING, Retention.NOTICE_DUE):
+        return ends.told(request, kit, at, ends.VICTIM) or _(ends.VICTIM["over"])
+    return _(ends.VICTIM["over"])
 
 
 def _more(request: Request, kit: Kit) -> list[str]:
@@ -312,9 +314,15 @@ def _more(request: Request, kit: Kit) -> list[str]:
             )
         )
     if kit.destruction is not None and kit.destruction.until is not None:
-        says = texts._("You asked to have it destroyed. You can change your mind until {moment}.")
-        told.append(translated(request, says).format(moment=moment(kit.destruction.until, lang)))
+        says = texts._("You asked to have it destroyed. You can change your mind to the end of {day}.")
+        last = ends.last_day(kit.destruction.until)
+        told.append(translated(request, says).format(day=day(last, lang)))
     return told
+
+
+def _ahead(request: Request, kit: Kit, policies: Sequence[Policy], at: datetime) -> dict[str, str]:
+    """What a wish would bring today, where that is more than its words say."""
+    return {"term.extend": ends.ahead(request, "term.extend", kit, policies, at)}
 
 
 @router.post("/v/kit")

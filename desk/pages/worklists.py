@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -65,7 +65,9 @@ async def home(request: Request, who: Annotated[Signed, Depends(edge.signed_in()
             found,
             {o.id: o.name for o in (await service.directory()).organisations.values()},
         )
-        lists += await _linked(request, service, who.actor)
+        lists += await _linked(
+            request, service, who.actor, frozenset(task.kit for task in found.declared_unlinked)
+        )
     lists += await _to_observe(request, service, who.actor)
     seen = await glance(request, service, who)
     return await page(
@@ -291,7 +293,7 @@ TASKS: Final = (
         texts._("Notices due"),
         texts._("No notice is due."),
         texts._("the term ends on {day}"),
-        texts._("Record a notice"),
+        texts._("Tell the victim"),
         "/kits/{kit}/channel",
     ),
     Tasks(
@@ -389,9 +391,7 @@ def _rows_of(tasks: Tasks, kits: Iterable[KitTask], _: Any, lang: str) -> tuple[
     return tuple(
         Row(
             kit=k.kit,
-            says=_(tasks.says).format(
-                day=day(k.since.astimezone(edge.CALENDAR).date(), lang) if k.since else ""
-            ),
+            says=_(tasks.says).format(day=day(on, lang) if (on := _day_of(tasks, k)) is not None else ""),
             href=tasks.href.format(kit=k.kit),
             step=_(tasks.step),
         )
@@ -399,8 +399,18 @@ def _rows_of(tasks: Tasks, kits: Iterable[KitTask], _: Any, lang: str) -> tuple[
     )
 
 
-async def _linked(request: Request, service: Service, actor: Actor) -> list[WorkList]:
-    """Kits that stand between the report and justice: those of the centre, or those linked to the office."""
+def _day_of(tasks: Tasks, task: KitTask) -> date | None:
+    """The day that a list speaks of: of the report, or the last of the term, which counts whole."""
+    if tasks.name != "declared_unlinked":
+        return task.last_day
+    return task.since.astimezone(edge.CALENDAR).date() if task.since else None
+
+
+async def _linked(request: Request, service: Service, actor: Actor, listed: frozenset[str]) -> list[WorkList]:
+    """Kits that stand between the report and justice: those of the centre, or those linked to the office.
+
+    ``listed`` stand on the page already, as declared long ago.
+    """
     at_centre = actor.function in (Function.COORDINATOR, Function.NURSE)
     of_justice = actor.function in (Function.MAGISTRATE, Function.OFFICER)
     if not (at_centre or of_justice):
@@ -412,7 +422,7 @@ async def _linked(request: Request, service: Service, actor: Actor) -> list[Work
         else:
             page_of, _more = await reading.page_of_kits(connection, limit=200)
             kits = [k for k in page_of if k.link is not None and may("kit.read", actor, k)]
-    rows = tuple(_row_of(request, kit, at_centre) for kit in kits)
+    rows = tuple(_row_of(request, kit, at_centre) for kit in kits if kit.number not in listed)
     if at_centre:
         title, empty = (
             texts._("Reports declared, not linked"),

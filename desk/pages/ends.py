@@ -1,0 +1,103 @@
+"""Until when a kit is kept, as people are told: by the last day that counts, never by the instant after it.
+
+The agreed end is the end only where the victim was told in time: what a later notice leaves, and what a
+cooling-off brings forward, is said as it is.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from fastapi import Request
+
+from custody.kit import Kit
+from custody.protocol import Retention
+from custody.refusal import Refused
+from desk import edge, texts
+from desk.pages.page import day, language, translated
+from retention.holds import review_on
+from retention.notice import settled
+from retention.period import RetentionDataError
+from retention.policy import Policy
+from retention.reckoning import policy_of, term_of
+from retention.term import cooling_off_until, extended, local_date
+
+VICTIM: Final[Mapping[str, str]] = {
+    "on": texts._("Kept for you until {day}."),
+    "cooling": texts._("Kept for you to the end of {day}, as you asked."),
+    "not_before": texts._(
+        "Kept for you at least to the end of {day}, and until we have told you and the notice period is over."
+    ),
+    "untold": texts._("Kept for you until we have told you and the notice period is over."),
+    "over": texts._(
+        "The agreed time is over. It is still kept for now, and you may still ask for more time."
+    ),
+}
+STAFF: Final[Mapping[str, str]] = {
+    "on": texts._("kept until {day}"),
+    "cooling": texts._("kept to the end of {day}, as the victim asked"),
+    "not_before": texts._(
+        "not before {day}, and not before the victim was told and the notice period is over"
+    ),
+    "untold": texts._("not before the victim was told and the notice period is over"),
+    "over": texts._("kept until {day}; that day has passed"),
+}
+
+
+def last_day(until: datetime) -> date:
+    """The last day at the centre that lies whole before ``until``, an end that is not included itself."""
+    return (until - timedelta(microseconds=1)).astimezone(edge.CALENDAR).date()
+
+
+def end_of(kit: Kit, at: datetime) -> tuple[str, date | None]:
+    """How the end stands (a word of :data:`STAFF`) and the day that belongs to it; ``("", None)`` without a
+    term."""
+    if kit.term is None:
+        return "", None
+    asked = kit.destruction.until if kit.destruction else None
+    if asked is not None and at < asked:
+        return "cooling", last_day(asked)
+    if settled(kit) and kit.expires_at is not None:
+        end = max(kit.term.end, last_day(kit.expires_at))
+        open_ = kit.retention in (Retention.RUNNING, Retention.NOTICE_DUE)
+        return ("on" if open_ and at < max(kit.term.over_at, kit.expires_at) else "over"), end
+    if kit.retention is Retention.RUNNING and at < kit.term.over_at:
+        return "on", kit.term.end
+    return ("not_before", kit.term.end) if at < kit.term.over_at else ("untold", None)
+
+
+def told(request: Request, kit: Kit, at: datetime, words: Mapping[str, str]) -> str:
+    """The end in one sentence of ``words``; empty for a kit without a term."""
+    how, on = end_of(kit, at)
+    says = words.get(how, "")
+    return translated(request, says).format(day=day(on, language(request)) if on else "") if says else ""
+
+
+EXTENDED: Final = texts._("Asked for today, it is then kept to the end of {day}.")
+COOLING: Final = texts._(
+    "Once two of you have confirmed it, the wish can be taken back for {count} days: confirmed today, to the"
+    " end of {day}."
+)
+REVIEW: Final = texts._("It is looked at again on {day} at the latest; without a day, on that one.")
+
+
+def ahead(request: Request, action: str, kit: Kit, policies: Iterable[Policy], at: datetime) -> str:
+    """What a step would bring if it were taken today, in one sentence; empty where there is nothing to say,
+    or where the rules would refuse it: the refusal says why."""
+    try:
+        if action == "hold.place":
+            on, says = review_on(kit, None, policies, at), REVIEW
+        elif action == "term.extend":
+            policy = policy_of(kit, policies)
+            past = kit.retention in (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
+            today = local_date(policy, at)
+            on = extended(term_of(kit), policy, today, times=kit.extensions, expired=past).end
+            says = EXTENDED
+        elif action == "destruction.ask":
+            on, says = last_day(cooling_off_until(policy_of(kit, policies), at)), COOLING
+        else:
+            return ""
+    except (Refused, RetentionDataError):
+        return ""
+    count = (on - at.astimezone(edge.CALENDAR).date()).days
+    return translated(request, says).format(day=day(on, language(request)), count=count)
