@@ -7,12 +7,14 @@ import asyncio
 import base64
 import dataclasses
 import hashlib
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal
+from uuid import uuid4
 
 import psycopg
 from sqlalchemy import NullPool, text
@@ -140,6 +142,7 @@ class Demo:
 
     async def later_policy(self) -> None:
         """The second version of the policy, which keeps some kits longer than the first one does."""
+        await self._look_around()
         await self._adopt(_seed("belgium-2.json"))
 
     async def _look_around(self) -> None:
@@ -151,24 +154,38 @@ class Demo:
     async def _adopt(self, document: bytes) -> None:
         """The coordinator and a second person adopt the policy."""
         (policy,) = load(document)
+        if any(each.reference == policy.reference for each in self._policies):
+            return
+        proposer, signer = self._as("coraline"), self._as("nora")
         fact = Fact(
             type="policy.adopted",
             subject=f"policy:{policy.id}",
-            who=self._as("coraline").who(),
+            who=proposer.who(),
             fields={
                 "policy": {"id": policy.id, "version": policy.version},
                 "digest": hashlib.sha256(document).hexdigest(),
-                "with": [self._as("nora").signs("second")],
+                "with": [signer.signs("second")],
             },
         )
-        extra = {"policy": base64.b64encode(document).decode()}
-        await self._do(
-            self._as("coraline"),
-            f"policy {policy.reference}",
-            (),
-            lambda seen: Decided(facts=(fact,), extra=extra),
-            fact.subject,
+        decided = Decided(facts=(fact,), extra={"policy": base64.b64encode(document).decode()})
+        proposal = uuid4().hex
+        async with self._service.begin() as connection:
+            await connection.execute(
+                text(
+                    "SELECT custody.propose(:id, 'policy.adopt', NULL, CAST(:actor AS jsonb), '{}',"
+                    " interval '1 hour')"
+                ),
+                {"id": proposal, "actor": json.dumps(proposer.context() | {"name": proposer.name})},
+            )
+        key = f"demo-policy {policy.reference}"
+        command = Command(
+            actor=signer,
+            key=key,
+            digest=hashlib.sha256(key.encode()).digest(),
+            others=(fact.subject,),
+            proposal=proposal,
         )
+        await self._ledger.carry_out(command, lambda seen: decided)
 
     def _as(self, person: str) -> Actor:
         for each in self._directory.appointments:
@@ -198,6 +215,10 @@ class Demo:
     async def _kit(self, name: str, examined: datetime, age_class: AgeClass, nurse: str = "nora") -> str:
         number = new_number()
         order = _order(name, examined, age_class)
+        if (await self._ledger.look(self._as(nurse))).at - examined > timedelta(days=7):
+            # An examination of weeks ago is entered from the record that was made on paper then.
+            record = hashlib.sha256(f"paper {name}".encode()).hexdigest()
+            order = dataclasses.replace(order, paper=c.Paper(digest=record, occurred_at=examined))
         actor = self._as(nurse)
 
         def decide(seen: Any) -> Decided:

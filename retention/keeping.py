@@ -21,7 +21,7 @@ Pure: no database, no clock.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from custody import prosecution, registering
@@ -49,7 +49,7 @@ from custody.permission import permit
 from custody.prosecution import choice
 from custody.protocol import Custody, Legal, Retention
 from custody.refusal import Refused
-from custody.registering import entered, term_fields
+from custody.registering import entered, occurred, term_fields
 from retention.adopting import longer_under
 from retention.commands import CloseEmpty, MoveTerm
 from retention.deciding import agreed_by, decided_by, early_destruction, of_age, two_of_centre
@@ -69,6 +69,8 @@ from retention.term import (
 )
 
 MOST_MOVED: Final = 50
+DAYS_WITHOUT_PAPER: Final = 7
+"""So long after the examination a kit can be registered without a record on paper."""
 NOBODY_ELSE: Final = Directory()
 
 
@@ -87,7 +89,9 @@ def register(
 ) -> Decided:
     """Register a kit under the policy in force at the centre on the day of the examination.
 
-    Unknown age gets the longest term (every policy keeps that rule). Raises Refused.
+    Unknown age gets the longest term (every policy keeps that rule). An examination of long ago comes with
+    the record that was made on paper then: a mistyped year would end a term that has just begun. In any case
+    the whole notice period is left of the term. Raises Refused.
     """
     permit("kit.register", actor)
     if order.examined_at.tzinfo is None or order.examined_at > seen.at:
@@ -97,13 +101,17 @@ def register(
         # Which day it was is a question of the zone, and the zone one of the policy.
         known = tuple(policies)
         first = in_force(known, centre, order.examined_at.date())
-        policy = in_force(known, centre, local_date(first, order.examined_at))
+        examined_on = local_date(first, order.examined_at)
+        policy = in_force(known, centre, examined_on)
     except RetentionDataError as fault:
         raise Refused(
             "No term can be agreed: {why}.", field="examined_at", why=str(fault).rstrip(".")
         ) from fault
+    occurred(order.paper, seen.at)
+    _on_paper_if_long_ago(order, policy, examined_on, seen.at)
     agreed_by(order, policy.who_decides)
-    term = reckon(lambda: agreed_term(policy, AgeClass(order.age_class), order.examined_at), "examined_at")
+    agreed = reckon(lambda: agreed_term(policy, AgeClass(order.age_class), order.examined_at), "examined_at")
+    term = reckon(lambda: after_withdrawal(agreed, policy, seen.at), "examined_at")
     return registering.register(
         seen,
         order,
@@ -114,6 +122,23 @@ def register(
         item_types=item_types,
         card=card,
     )
+
+
+def _on_paper_if_long_ago(order: Register, policy: Policy, examined_on: date, at: datetime) -> None:
+    """Raises Refused for an examination of long ago without its record, and for a record older than it."""
+    if order.paper is None:
+        if (local_date(policy, at) - examined_on).days > DAYS_WITHOUT_PAPER:
+            raise Refused(
+                "An examination more than {days} days ago is registered with the record that was made on"
+                " paper then. Look at the day and the year: the term begins with that day.",
+                field="examined_at",
+                days=str(DAYS_WITHOUT_PAPER),
+            )
+    elif local_date(policy, order.paper.occurred_at) < examined_on:
+        raise Refused(
+            "The record on paper is from before the day of the examination. Look at both days.",
+            field="paper.occurred_at",
+        )
 
 
 # --- the term -----------------------------------------------------------------------------------

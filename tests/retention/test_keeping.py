@@ -15,6 +15,7 @@ from custody.commands import (
     EndLink,
     ExtendTerm,
     LinkInError,
+    Paper,
     PlaceHold,
     TakeBackDestruction,
     WithdrawReport,
@@ -123,6 +124,25 @@ def test_no_kit_is_registered_without_a_policy_or_with_an_examination_to_come() 
         refused_registration(NOON, BELGIUM, examined_at=NOON + DAY)
     with pytest.raises(Refused, match="does not allow"):
         refused_registration(NOON, BELGIUM, CUSTODIAN)
+
+
+def test_an_examination_of_long_ago_comes_with_its_record_and_leaves_the_whole_notice_period() -> None:
+    week = {"examined_at": NOON - 7 * DAY}
+    assert refused_registration(NOON, BELGIUM, **week).facts
+    for days in (8, 200, 365):
+        with pytest.raises(Refused, match=r"more than 7 days ago.*the year") as refusal:
+            refused_registration(NOON, BELGIUM, examined_at=NOON - days * DAY)
+        assert refusal.value.field == "examined_at"
+
+    before = Paper(digest="ab" * 32, occurred_at=NOON - 201 * DAY)
+    with pytest.raises(Refused, match="before the day of the examination"):
+        refused_registration(NOON, BELGIUM, examined_at=NOON - 200 * DAY, paper=before)
+    record = replace(before, occurred_at=NOON - 200 * DAY)
+    late = refused_registration(NOON, BELGIUM, examined_at=NOON - 200 * DAY, paper=record)
+
+    (agreed,) = (fact for fact in late.facts if fact.type == "term.agreed")
+    assert agreed.fields["term"]["end"] == "2026-03-16"
+    assert agreed.fields["term"]["notice_on"] == "2026-01-15"
 
 
 # --- extending --------------------------------------------------------------------------------------
