@@ -46,6 +46,7 @@ class Kind(StrEnum):
 
     PERSON = "person"
     CARD = "card"
+    CHANNEL_TEST = "channel_test"
 
 
 IDLE: Final = {Kind.PERSON: timedelta(minutes=30), Kind.CARD: timedelta(minutes=10)}
@@ -324,7 +325,7 @@ class Purpose(StrEnum):
     `card_code`: the address; a code has too many bits to be guessed. `card_secret`: a card's code together
     with the address, so that whoever found a card waits alone, and its victim at another address does not
     wait with them. `card`: a card's code from wherever, so that many addresses do not add up to many guesses;
-    its waits are short, because its victim waits too.
+    its waits are short, because its victim waits too. `channel_test`: who sends messages that try a channel.
     """
 
     SIGN_IN = "sign_in"
@@ -332,6 +333,7 @@ class Purpose(StrEnum):
     CARD_CODE = "card_code"
     CARD_SECRET = "card_secret"
     CARD = "card"
+    CHANNEL_TEST = "channel_test"
 
 
 LIMITS: Final = {
@@ -366,6 +368,13 @@ LIMITS: Final = {
         first_wait=timedelta(seconds=1),
         longest_wait=timedelta(minutes=1),
         window=timedelta(hours=24),
+    ),
+    # Nobody tries ten channels in an hour; somebody could fill a victim's inbox, or the mail server's queue.
+    Purpose.CHANNEL_TEST: Limit(
+        free=10,
+        first_wait=timedelta(minutes=5),
+        longest_wait=LONGEST_WAIT,
+        window=timedelta(hours=1),
     ),
 }
 

@@ -27,8 +27,10 @@ from desk import notifier
 from desk.api.answers import answer, written
 from desk.api.document import describes
 from desk.api.kits import Why
+from desk.attempt_key import attempt_key
 from desk.edge import Signed, acting, now, service
 from desk.service import Service
+from desk.session import Purpose, count_attempt
 from desk.wording import wording
 from retention import outbox
 from retention.notice import may_write, proved_lately, settled
@@ -208,14 +210,29 @@ async def channel_answer(
 async def try_channel(service: Service, actor: Actor, number: str, purpose: str, at: datetime) -> TestMessage:
     """Send a message like a notice over the agreed channel; nothing of it is recorded but the reading.
 
-    Raises Refused where the channel is none that the service can use, and where no notice will be given.
+    Raises Refused where the channel is none that the service can use, where no notice will be given, and
+    while another such message is on its way; TooManyAttempts for who sent too many.
     """
     kit, channel = await channel_seen(service, actor, number, purpose)
     may_write(kit)
     if kit.channel not in ("email", "sms") or channel.address is None:
         raise Refused("The service can send by e-mail and text message alone. This is for a person to do.")
-    outcome = await notifier.try_out(service.settings, kit.channel, channel.address, kit.language or "en", at)
+    if number in _UNDER_WAY:
+        raise Refused("A message that tries this channel is on its way now. Wait a minute, then look again.")
+    _UNDER_WAY.add(number)
+    try:
+        counting = attempt_key(service.settings.keys)
+        await count_attempt(service.engine, Purpose.CHANNEL_TEST, actor.author, counting)
+        outcome = await notifier.try_out(
+            service.settings, kit.channel, channel.address, kit.language or "en", at
+        )
+    finally:
+        _UNDER_WAY.discard(number)
     return TestMessage(how=outcome.how.value, why=outcome.why)
+
+
+_UNDER_WAY: Final[set[str]] = set()
+"""Kits over whose channel this worker sends a message at this moment."""
 
 
 @router.get(

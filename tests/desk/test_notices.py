@@ -4,6 +4,7 @@ import asyncio
 import io
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,13 +15,15 @@ import pytest
 
 from custody.ledger import Ledger
 from desk import cli
+from desk.api.notices import _UNDER_WAY
 from desk.mail import MailServer, Sender
+from desk.session import LIMITS, Purpose
 from retention.check import newest_slot, run_slot
 from tests.conftest import Database
-from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, OTHER_NURSE, PlainMasters, engine
+from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, NURSE_2, OTHER_NURSE, PlainMasters, engine
 from tests.desk.conftest import Desk, Person, new_kit
 from tests.desk.mailbox import Mailbox, mail_server
-from tests.desk.test_sending import report
+from tests.desk.test_sending import endless, report
 
 Advance = Callable[[timedelta], None]
 PHONE: dict[str, Any] = {
@@ -306,3 +309,35 @@ def test_custody_notices_bounced_refuses_garbage(
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
         assert cli.main(["notices", "bounced"]) == 1
         assert words in capsys.readouterr().err
+
+
+def test_one_message_at_a_time_tries_a_channel_and_a_server_that_hangs_holds_up_nobody(desk: Desk) -> None:
+    kit, other = kit_over(desk), kit_over(desk)
+    nurse = desk.at(NURSE)
+    with ThreadPoolExecutor() as threads:
+        with endless(b"250-x\r\n", 0.05) as server:
+            box = Mailbox(port=server.port)
+            sending(desk, box)
+            first = threads.submit(nurse.client.post, f"/api/kits/{kit}/channel/test?purpose=task")
+            while kit not in _UNDER_WAY:
+                assert not first.done(), first.result().text
+            second = desk.at(NURSE_2).client.post(f"/api/kits/{kit}/channel/test?purpose=task")
+            assert second.status_code == 409, second.text
+            assert "on its way now" in second.json()["detail"]
+            desk.at(NURSE_2).register(desk.now())  # with a card: its code is made in a thread of its own
+            assert not first.done()
+        assert first.result().json() == {"how": "tried", "why": "no_connection"}
+    assert other not in _UNDER_WAY
+    assert kit not in _UNDER_WAY
+
+
+def test_who_tries_channels_again_and_again_waits(desk: Desk, box: Mailbox) -> None:
+    kit = kit_over(desk)
+    sending(desk, box)
+    most = LIMITS[Purpose.CHANNEL_TEST].free
+    answers = [
+        desk.at(NURSE).client.post(f"/api/kits/{kit}/channel/test?purpose=task") for _ in range(most + 1)
+    ]
+    assert [each.status_code for each in answers] == [200] * most + [429]
+    assert len(box.received) == most
+    assert int(answers[-1].headers["retry-after"]) > 60
