@@ -186,8 +186,31 @@ def refuse_new(kit: Kit, event: Event) -> None:
         or (sends and (sends not in BY_SERVICE or sends != kit.channel))
         or (event.type == "notice.attempted" and event.get("how") not in words)
         or (event.type == "notice.attempted" and event.get("how") in NOT_ARRIVED and event.get("until"))
+        or not _names_kept(kit, event)
     ):
         raise NotAStep("retention", kit.retention)
+    if event.type in ("hold.reviewed", "hold.lifted"):
+        stated = event.get("hold")
+        if stated["id"] in kit.holds and kit.holds[stated["id"]].ground != stated["ground"]:
+            raise NotAStep("hold", "ground")
+
+
+def _names_kept(kit: Kit, event: Event) -> bool:
+    """Whether what a step on the term says of policy and age fits what the kit keeps.
+
+    A term moves to a later version of the same policy; every other step on it names the version that the kit
+    keeps. Who corrects the age class says another one. A kit whose term is not agreed keeps none yet.
+    """
+    named, kept = event.get("policy"), kit.policy
+    if event.type == "term.corrected" and event.get("age_class") == kit.age_class:
+        return False
+    if named is None or event.type == "term.agreed":
+        return True
+    if kept is None:
+        return False
+    if event.type == "term.moved":
+        return bool(named["id"] == kept.id and named["version"] > kept.version)
+    return Policy(**named) == kept
 
 
 def _proposed(kit: Kit, event: Event) -> Kit:

@@ -92,8 +92,8 @@ DECLARE
     approved_by text;
 BEGIN
     IF NEW.type IN ('disposal.carried_out', 'package.destroyed') THEN
-        SELECT k.document #>> '{disposal,approved_by}' INTO approved_by
-        FROM custody.kit k WHERE k.number = NEW.kit;
+        SELECT said #>> '{who,person}' INTO approved_by
+        FROM custody.last_said('choices:' || NEW.kit, 2147483647, ARRAY['disposal.approved']) said;
         -- Where no approval stands, the protocol has no such step: custody.apply_to_kit says so.
         IF jsonb_array_length(others) <> 2
            OR (approved_by IS NOT NULL AND NOT EXISTS (

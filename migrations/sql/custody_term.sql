@@ -1,32 +1,6 @@
 -- The agreed term: what of it the database itself refuses, the notices that wait to be sent, and the card that is
 -- renewed. Functions of earlier revisions stand here again where they have to know of it.
 
--- Every check of a period leaves this much room: the database reckons in UTC and knows no holidays, the service
--- in the local time of the centre.
-CREATE FUNCTION custody.room() RETURNS interval
-LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT interval '2 days' $$;
-
--- The policy version that an event names, or else the kit keeps, as it was adopted. Refused where there is none.
-CREATE FUNCTION custody.kept_policy(values_ jsonb, document jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    named jsonb := coalesce(values_ -> 'policy', document -> 'policy');
-    found jsonb;
-BEGIN
-    SELECT each INTO found
-    FROM custody.policy p, jsonb_array_elements(convert_from(p.document, 'UTF8')::jsonb -> 'policies') each
-    WHERE p.id = named ->> 'id' AND p.version = (named ->> 'version')::int
-      AND each ->> 'id' = p.id AND (each ->> 'version')::int = p.version;
-    IF found IS NULL THEN
-        RAISE EXCEPTION 'no such retention policy was adopted' USING ERRCODE = 'CU002';
-    END IF;
-    RETURN found;
-END $$;
-
 -- Whether an order of a judge stands: entered, and neither revoked in writing nor ended with its link since.
 CREATE FUNCTION custody.order_stands(kit_number text) RETURNS boolean
 LANGUAGE sql STABLE
@@ -40,8 +14,9 @@ AS $$
 $$;
 
 -- What is refused about terms: one person never brings an end forward, and the clock only after the cooling-off;
--- no term is shorter than the policy says; nothing expires, and no disposal is approved or carried out, before the
--- victim was told and the notice period is over.
+-- no term stands under another policy than the kit's, or is shorter than that says; a notice is due before the end;
+-- nothing expires, and no disposal is approved or carried out, before the victim was told and the notice period is
+-- over; no key is destroyed while the disposal may be contested.
 CREATE FUNCTION custody.check_term(values_ jsonb, kit_ custody.kit, step_ custody.step) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -51,24 +26,40 @@ DECLARE
     over_at timestamptz := (values_ #>> '{term,over_at}')::timestamptz;
     until timestamptz := (values_ ->> 'until')::timestamptz;
     policy jsonb;
+    period interval;
     floor timestamptz;
 BEGIN
-    IF values_ ? 'policy' OR step_.type = 'destruction.confirmed' THEN
-        policy := custody.kept_policy(values_, kit_.document);
+    IF values_ ? 'policy' THEN
+        policy := custody.adopted(values_ -> 'policy');
+        IF NOT custody.may_name(values_, kit_, policy) THEN
+            RAISE EXCEPTION 'this is not the policy that the kit keeps' USING ERRCODE = 'CU002';
+        END IF;
+    ELSIF step_.type IN ('destruction.confirmed', 'key.destroyed') THEN
+        policy := custody.adopted(custody.kept_policy(kit_.number, (values_ ->> 'number')::int));
     END IF;
-    IF step_.type = 'term.agreed' THEN
-        SELECT ((convert_from(e.bytes, 'UTF8')::jsonb ->> 'examined_on')::date
-                + (policy #>> ARRAY['kept', values_ ->> 'age_class', 'period'])::interval) AT TIME ZONE 'UTC'
-        INTO floor FROM custody.event e WHERE e.subject = 'custody:' || kit_.number AND e.number = 1;
-    ELSIF step_.type = 'term.corrected' AND over_at < kit_.term_over_at THEN
-        floor := at + (policy #>> '{notice,period}')::interval;
+    IF step_.type IN ('term.agreed', 'term.corrected') THEN
+        period := (policy #>> ARRAY['kept', values_ ->> 'age_class', 'period'])::interval;
+        floor := ((custody.last_said('custody:' || kit_.number, 2, ARRAY['kit.registered']) ->> 'examined_on')::date
+                  + period) AT TIME ZONE 'UTC' - custody.room(period);
+        IF step_.type = 'term.corrected' AND over_at < kit_.term_over_at THEN
+            period := (policy #>> '{notice,period}')::interval;
+            floor := greatest(floor, at + period - custody.room(period));
+        END IF;
     END IF;
     IF (step_.type = 'term.agreed' AND kit_.term_over_at <> 'infinity')
        OR (step_.type IN ('term.extended', 'term.moved', 'term.restarted', 'report.withdrawn')
            AND over_at < kit_.term_over_at)
-       OR (step_.type IN ('term.agreed', 'term.corrected') AND over_at < floor - custody.room())
+       OR (step_.type IN ('term.agreed', 'term.corrected') AND NOT coalesce(over_at >= floor, false))
        OR (step_.type = 'destruction.cooled_off' AND (kit_.cooling_until IS NULL OR kit_.cooling_until > at)) THEN
         RAISE EXCEPTION '% would end the term that stands too early', step_.type USING ERRCODE = 'CU002';
+    END IF;
+    IF (values_ #>> '{term,notice_on}')::date > (over_at AT TIME ZONE 'UTC')::date THEN
+        RAISE EXCEPTION 'the notice would be due after the end of the term' USING ERRCODE = 'CU002';
+    END IF;
+    IF step_.type = 'term.corrected' AND values_ ->> 'age_class' = custody.last_said(
+        values_ ->> 'subject', (values_ ->> 'number')::int, ARRAY['term.agreed', 'term.corrected']) ->> 'age_class'
+    THEN
+        RAISE EXCEPTION 'this age class is on record already' USING ERRCODE = 'CU002';
     END IF;
     IF (step_.type = 'term.expired' AND (kit_.expires_at IS NULL OR kit_.expires_at > at OR kit_.term_over_at > at))
        OR (step_.type IN ('disposal.approved', 'disposal.carried_out')
@@ -80,11 +71,18 @@ BEGIN
         RAISE EXCEPTION 'an order of a judge stands on this kit' USING ERRCODE = 'CU002';
     END IF;
     IF step_.type = 'destruction.confirmed' THEN
-        IF until < at + (policy #>> '{cooling_off,period}')::interval - custody.room() THEN
+        period := (policy #>> '{cooling_off,period}')::interval;
+        IF NOT coalesce(until >= at + period - custody.room(period), false) THEN
             RAISE EXCEPTION 'the cooling-off is shorter than the policy says' USING ERRCODE = 'CU002';
         END IF;
         IF NOT custody.of_age(kit_.number) THEN
             RAISE EXCEPTION 'evidence of a minor is not destroyed before the term' USING ERRCODE = 'CU002';
+        END IF;
+    END IF;
+    IF step_.type = 'key.destroyed' THEN
+        period := (policy #>> '{contest,period}')::interval;
+        IF NOT coalesce(kit_.disposed_at + period - custody.room(period) <= at, false) THEN
+            RAISE EXCEPTION 'the disposal of this kit may still be contested' USING ERRCODE = 'CU002';
         END IF;
     END IF;
     IF step_.type = 'disposal.nothing_left' AND custody.something_left(kit_.number) THEN
@@ -133,6 +131,7 @@ DECLARE
     until timestamptz := (values_ ->> 'until')::timestamptz;
     how text := values_ ->> 'how';
     policy jsonb;
+    notice interval;
 BEGIN
     IF step_.type = 'agreement.recorded' AND kit_.document ? 'channel'
        AND (kit_.document -> 'channel', kit_.document -> 'language')
@@ -157,10 +156,11 @@ BEGIN
     IF until IS NULL THEN
         RETURN;
     END IF;
-    policy := custody.kept_policy(values_, kit_.document);
+    policy := custody.adopted(custody.kept_policy(kit_.number, (values_ ->> 'number')::int));
+    notice := (policy #>> '{notice,period}')::interval;
     IF until < kit_.term_over_at
        OR (policy #>> '{contact,answer}' IS DISTINCT FROM 'false'
-           AND until < at + (policy #>> '{notice,period}')::interval - custody.room()) THEN
+           AND NOT coalesce(until >= at + notice - custody.room(notice), false)) THEN
         RAISE EXCEPTION 'the notice period would not be over' USING ERRCODE = 'CU002';
     END IF;
 END $$;
@@ -197,6 +197,36 @@ BEGIN
     IF kit_.retention = ANY (told) AND NOT retention_ = ANY (told) THEN
         UPDATE retention.outbox o SET done_at = at, outcome = 'overtaken'
         WHERE o.kit = kit_.number AND o.done_at IS NULL;
+    END IF;
+END $$;
+
+-- What is refused about holds: one that stands already, or does not; another ground than the one it was placed on;
+-- the ground of an order without one. What a judge or magistrate holds ends by a written order alone.
+CREATE FUNCTION custody.check_hold(values_ jsonb, kit_number text, step_ custody.step) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    said jsonb;
+    stands boolean;
+BEGIN
+    SELECT convert_from(e.bytes, 'UTF8')::jsonb INTO said FROM custody.event e
+    WHERE e.subject = 'choices:' || kit_number AND e.number < (values_ ->> 'number')::int
+      AND e.type IN ('hold.placed', 'hold.reviewed', 'hold.lifted')
+      AND convert_from(e.bytes, 'UTF8')::jsonb #>> '{hold,id}' = values_ #>> '{hold,id}'
+    ORDER BY e.number DESC LIMIT 1;
+    stands := coalesce(said ->> 'type' <> 'hold.lifted', false);
+    IF stands = (step_.holds > 0) THEN
+        RAISE EXCEPTION 'there is no such hold on this kit, or there is one already' USING ERRCODE = 'CU002';
+    END IF;
+    IF stands AND said #>> '{hold,ground}' IS DISTINCT FROM values_ #>> '{hold,ground}' THEN
+        RAISE EXCEPTION 'this hold was placed on another ground' USING ERRCODE = 'CU002';
+    END IF;
+    IF step_.holds > 0 AND values_ #>> '{hold,ground}' = 'order' AND NOT custody.order_stands(kit_number) THEN
+        RAISE EXCEPTION 'no order was entered for this kit' USING ERRCODE = 'CU002';
+    END IF;
+    IF step_.holds < 0 AND values_ #>> '{hold,ground}' IN ('order', 'magistrate') AND NOT values_ ? 'documents' THEN
+        RAISE EXCEPTION 'a hold by a judge or magistrate is lifted by a written order alone' USING ERRCODE = 'CU002';
     END IF;
 END $$;
 
@@ -238,18 +268,19 @@ BEGIN
     END IF;
     PERFORM custody.check_term(values_, kit_, step_);
     PERFORM custody.check_notice(values_, kit_, step_);
-    IF (step_.holds > 0 AND coalesce(kit_.document -> 'holds' ? (values_ #>> '{hold,id}'), false))
-       OR ((step_.holds < 0 OR step_.type = 'hold.reviewed')
-           AND NOT coalesce(kit_.document -> 'holds' ? (values_ #>> '{hold,id}'), false)) THEN
-        RAISE EXCEPTION 'there is no such hold on this kit, or there is one already' USING ERRCODE = 'CU002';
+    IF step_.holds <> 0 OR step_.type = 'hold.reviewed' THEN
+        PERFORM custody.check_hold(values_, kit_number, step_);
     END IF;
-    IF step_.type = 'disposal.approved'
-       AND kit_.document #>> '{disposal,proposed_by}' IS NOT DISTINCT FROM values_ #>> '{who,person}' THEN
+    IF step_.type = 'disposal.approved' AND custody.human(values_ #>> '{who,person}') IS NOT DISTINCT FROM (
+        SELECT custody.human(said #>> '{who,person}')
+        FROM custody.last_said(values_ ->> 'subject', (values_ ->> 'number')::int, ARRAY['disposal.proposed']) said
+    ) THEN
         RAISE EXCEPTION 'who proposes a disposal does not approve it' USING ERRCODE = 'CU002';
     END IF;
     IF step_.type = 'order.confirmed' AND NOT EXISTS (
         SELECT FROM jsonb_array_elements(coalesce(values_ -> 'with', '[]')) w
-        WHERE w ->> 'person' = kit_.document #>> '{order,entered_by}') THEN
+        WHERE w ->> 'person' = custody.last_said(
+            values_ ->> 'subject', (values_ ->> 'number')::int, ARRAY['order.entered']) #>> '{who,person}') THEN
         RAISE EXCEPTION 'who entered the order and who confirms it are the two people' USING ERRCODE = 'CU002';
     END IF;
     IF values_ ->> 'type' LIKE 'disposal.%' THEN

@@ -30,8 +30,13 @@ depends_on: str | Sequence[str] | None = None
 SQL = Path(__file__).parent.parent / "sql"
 MOMENT = postgresql.TIMESTAMP(timezone=True)
 FUNCTIONS = (
-    "room()",
-    "kept_policy(jsonb, jsonb)",
+    "last_said(text, integer, text[])",
+    "room(interval)",
+    "adopted(jsonb)",
+    "kept_policy(text, integer)",
+    "may_name(jsonb, custody.kit, jsonb)",
+    "check_policy()",
+    "check_hold(jsonb, text, custody.step)",
     "check_term(jsonb, custody.kit, custody.step)",
     "of_age(text)",
     "order_stands(text)",
@@ -72,7 +77,13 @@ def upgrade() -> None:
         op.execute(f"GRANT SELECT ON retention.{table} TO custody_service")
     op.execute("GRANT SELECT ON retention.outbox TO custody_clerk")
     op.execute("GRANT UPDATE (attempts, next_at, claimed_until) ON retention.outbox TO custody_clerk")
-    op.execute((SQL / "custody_term.sql").read_text(encoding="utf-8"))
+    for file in ("custody_policy", "custody_term"):
+        op.execute((SQL / f"{file}.sql").read_text(encoding="utf-8"))
+    op.execute(
+        "CREATE TRIGGER policy_readable BEFORE INSERT ON custody.policy"
+        " FOR EACH ROW EXECUTE FUNCTION custody.check_policy()"
+    )
+    op.execute("ALTER TABLE custody.policy ENABLE ALWAYS TRIGGER policy_readable")
     for name in FUNCTIONS:
         op.execute(f"REVOKE ALL ON FUNCTION custody.{name} FROM PUBLIC")
     op.get_bind().exec_driver_sql(spelled())
@@ -138,9 +149,11 @@ def downgrade() -> None:
     for file, names in (
         ("custody_boundary", ("apply_to_kit", "apply_document")),
         ("custody_destroy_key", ("keep_secrets",)),
+        ("custody_register", ("check_who",)),
     ):
         for name in names:
             op.execute(_as_in(file, name))
+    op.execute("DROP TRIGGER policy_readable ON custody.policy")
     for name in FUNCTIONS:
         op.execute(f"DROP FUNCTION custody.{name}")
     op.execute("DROP POLICY set_aside_seen ON retention.set_aside")

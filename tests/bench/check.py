@@ -91,6 +91,15 @@ WITH one AS MATERIALIZED (
     INSERT INTO custody.package
     SELECT (jsonb_populate_record(p, jsonb_build_object('kit', number))).*
     FROM one, unnest(packages) p
+), agreed AS (
+    -- Of the events, the one that says under which policy: the checks of the database read it.
+    INSERT INTO custody.event (digest, subject, number, trail, kit, type, recorded_at, bytes, person,
+        idempotency_key, ordinal, command)
+    SELECT sha256(bytes), subject, 1, 'choices', number, 'term.agreed', (kit).registered_at, bytes, 'bench',
+        number, 0, a
+    FROM one, LATERAL (SELECT 'choices:' || number) s (subject), LATERAL (SELECT convert_to(
+        jsonb_build_object('type', 'term.agreed', 'subject', subject, 'policy', document::jsonb -> 'policy',
+                           'age_class', document::jsonb -> 'age_class')::text, 'UTF8')) e (bytes)
 )
 INSERT INTO custody.head (subject, number, digest, recorded_at)
 SELECT x.subject, x.number, x.digest, (kit).registered_at FROM one, LATERAL (VALUES
@@ -214,7 +223,9 @@ class Field:
                 last = min(self.kits + AT_ONCE, end)
                 connection.execute(LAY, {"first": self.kits + 1, "last": last, "of": of})
                 self.kits = last
-            connection.execute("VACUUM ANALYZE custody.kit, custody.head, custody.package, custody.data_key")
+            connection.execute(
+                "VACUUM ANALYZE custody.kit, custody.head, custody.package, custody.data_key, custody.event"
+            )
             connection.execute("CHECKPOINT")
 
     async def run(self, at_once: int = BATCH) -> tuple[Figures, float]:

@@ -335,15 +335,15 @@ async def begin(service: AsyncEngine, clerk: AsyncEngine) -> Story:
 
 
 async def _adopt(ledger: Ledger) -> None:
-    """The policy that `Story.registered` names, with periods of a day; of a centre that nobody else has."""
+    """The policy that `Story.registered` names, with periods of a day; it is never in force."""
     day = {"period": "P1D", "source": "Invented for the stories.", "confirmed": False}
     told = {
         "id": "be",
         "version": 1,
         "country": "BE",
-        "centre": "zsg-nergens",
+        "centre": None,
         "adopted_on": "2020-01-01",
-        "valid_from": "2020-01-01",
+        "valid_from": "2999-01-01",
         "time_zone": "Europe/Brussels",
         "kept": {"adult": day, "minor": day, "unknown": day},
         "notice": day,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custody.event import Fact, place_in_trail, write_moment
-from custody.kit import Kit, from_document, to_document
+from custody.kit import Kit, Policy, from_document, to_document
 from custody.people import CLOCK
 from custody.protocol import STEPS, Custody, Retention, Trail
 from custody.trail import NotAStep, after
@@ -153,6 +153,47 @@ def test_a_reviewed_hold_stands_until_its_next_day() -> None:
     assert (hold.review_on, hold.reviewed_at) == (date(2026, 11, 1), AGREED + DAY)
     with pytest.raises(NotAStep):
         then(agreed(), "hold.reviewed", hold=HOLD, reason="there is none")
+
+
+def test_a_hold_is_lifted_and_reviewed_on_the_ground_on_which_it_was_placed() -> None:
+    kit = then(agreed(), "hold.placed", hold=HOLD | {"ground": "magistrate"})
+    for type_ in ("hold.lifted", "hold.reviewed"):
+        with pytest.raises(NotAStep):
+            then(kit, type_, hold=HOLD, reason="over")
+    assert then(kit, "hold.lifted", hold=HOLD, reason="over", recorded=True).holds == {}
+    assert then(kit, "hold.lifted", hold=HOLD | {"ground": "magistrate"}, reason="over").holds == {}
+
+
+@pytest.mark.parametrize(
+    ("type_", "policy"),
+    [
+        ("term.extended", {"id": "short", "version": 1}),
+        ("term.extended", {"id": "belgium", "version": 2}),
+        ("term.corrected", {"id": "short", "version": 1}),
+        ("term.moved", {"id": "short", "version": 2}),
+        ("term.moved", {"id": "belgium", "version": 1}),
+    ],
+)
+def test_no_new_step_takes_a_kit_to_another_policy(type_: str, policy: dict[str, Any]) -> None:
+    said: dict[str, Any] = {"policy": policy, "term": term(OVER + 900 * DAY), "how": "in_person"}
+    if type_ == "term.corrected":
+        said |= {"age_class": "minor"}
+    with pytest.raises(NotAStep):
+        then(agreed(), type_, **said)
+    assert then(agreed(), type_, recorded=True, **said).policy is not None
+
+
+def test_a_term_moves_to_a_later_version_of_its_policy() -> None:
+    said: dict[str, Any] = {"how": "by_law", "reason": "longer", "term": term(OVER + DAY)}
+    moved = then(agreed(), "term.moved", policy=POLICY | {"version": 2}, **said)
+    assert moved.policy == Policy(id="belgium", version=2)
+
+
+def test_an_age_class_is_corrected_to_another_one() -> None:
+    said: dict[str, Any] = {"policy": POLICY, "reason": "an error", "term": term(OVER + 900 * DAY)}
+    with pytest.raises(NotAStep):
+        then(agreed(), "term.corrected", age_class="adult", **said)
+    assert then(agreed(), "term.corrected", age_class="minor", **said).age_class == "minor"
 
 
 def test_a_new_card_opens_after_the_stopped_one() -> None:

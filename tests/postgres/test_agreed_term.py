@@ -1,99 +1,31 @@
 """What the database itself refuses about terms, notices and cards; and what waits in the outbox."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from custody.event import Event, Fact, write_moment
-from custody.kit import Kit, to_document
+from custody.event import write_moment
+from custody.kit import to_document
 from custody.people import CLOCK, Actor, Function
-from custody.trail import NotAStep, after
+from retention.period import Period
+from retention.policy import dump
 from tests.conftest import Database, Engines
 from tests.custody.byhand import ByHand, refused
 from tests.custody.story import (
     COORDINATOR,
     CUSTODIAN,
     NURSE,
-    NURSE_2,
     OTHER_NURSE,
-    Story,
     begin,
-    new_number,
 )
 from tests.postgres.forging import BYTES, PROTOCOL
-from tests.retention.kept import adopt, kept
+from tests.postgres.hand import BELGIUM, DAY, Advance, Hand, agreed_anew, noticed
+from tests.retention.kept import POLICY, adopt, kept
 
 pytestmark = pytest.mark.anyio
-
-Advance = Callable[[timedelta], None]
-DAY = timedelta(days=1)
-BELGIUM = {"id": "belgium", "version": 1}
-
-
-class Hand:
-    """One kit under Belgium's policy (six months; notice 60 days, cooling-off 30), and a hand that writes."""
-
-    def __init__(self, byhand: ByHand, story: Story, number: str, advance: Advance) -> None:
-        self.db, self.story, self.number, self.advance = byhand, story, number, advance
-
-    @property
-    def kit(self) -> Kit:
-        return self.db.kit(self.number)
-
-    def at(self, days: float) -> str:
-        return write_moment(self.db.now() + days * DAY)
-
-    def until(self, moment: datetime | None) -> None:
-        """Wait for this moment."""
-        assert moment is not None
-        self.advance(moment - self.db.now() + timedelta(minutes=1))
-
-    def fact(self, type_: str, actor: Actor, fields: dict[str, Any], trail: str = "choices") -> Fact:
-        return Fact(type=type_, subject=f"{trail}:{self.number}", who=actor.who(), fields=fields)
-
-    def one(self, type_: str, actor: Actor = NURSE, *, trail: str = "choices", **fields: Any) -> None:
-        self.db.write(actor, self.fact(type_, actor, fields, trail))
-
-    def two(self, type_: str, *, trail: str = "choices", cards: Any = None, **fields: Any) -> None:
-        """Coraline proposes, Nils signs."""
-        fact = self.fact(type_, COORDINATOR, {**fields, "with": [NURSE_2.signs("second")]}, trail)
-        extra: dict[str, Any] = {"proposal": self.db.propose(COORDINATOR, self.number)}
-        if cards is not None:
-            extra["cards"] = cards
-        event = self.db.event(fact)
-        document = to_document(after_or_now(self.kit, event))
-        self.db.append(NURSE_2, [event], documents={self.number: document}, **extra)
-
-    def forged(self, type_: str, actor: Actor = NURSE, **fields: Any) -> None:
-        """What the service would never decide: the projection stays as it is."""
-        self.db.write(actor, self.fact(type_, actor, fields), to_document(self.kit))
-
-    def outbox(self) -> list[tuple[Any, ...]]:
-        rows = self.db.of("clerk").execute(
-            "SELECT encode(event, 'hex'), channel, attempts, done_at IS NOT NULL, outcome"
-            " FROM retention.outbox WHERE kit = %s ORDER BY made_at, event",
-            [self.number],
-        )
-        return rows.fetchall()
-
-    def column(self, name: str) -> Any:
-        rows = self.db.of("superuser").execute(
-            f"SELECT {name} FROM custody.kit WHERE number = %s",  # a name of this file
-            [self.number],
-        )
-        (value,) = rows.fetchone() or (None,)
-        return value
-
-
-def after_or_now(kit: Kit, event: Event) -> Kit:
-    """What an honest service would leave; the kit as it is where there is no such step."""
-    try:
-        return after(kit, event)
-    except NotAStep:
-        return kit
 
 
 @pytest.fixture
@@ -103,15 +35,6 @@ async def hand(database: Database, engines: Engines, advance: Advance) -> AsyncI
     number = await kept(story)
     with ByHand(database) as byhand:
         yield Hand(byhand, story, number, advance)
-
-
-def noticed(hand: Hand, **fields: Any) -> str:
-    """The notice is due; answers the digest of its event."""
-    term = hand.kit.term
-    assert term is not None
-    hand.until(term.over_at - 61 * DAY)
-    hand.one("notice.due", CLOCK, **fields)
-    return hand.kit.choices_head.digest or ""
 
 
 # --- terms ---------------------------------------------------------------------------------------
@@ -132,45 +55,43 @@ async def test_no_term_is_agreed_that_is_shorter_than_the_policy_or_under_none_t
         )
 
 
-def agreed_anew(hand: Hand, agreed: dict[str, Any]) -> None:
-    """A kit registered by hand, with this term."""
-    number = new_number()
-    today = hand.db.now().date().isoformat()
-    registered = hand.db.event(
-        Fact(
-            type="kit.registered",
-            subject=f"custody:{number}",
-            who=NURSE.who(),
-            fields={"centre": NURSE.organisation, "examined_on": today},
-        )
-    )
-    term = hand.db.event(
-        Fact(type="term.agreed", subject=f"choices:{number}", who=NURSE.who(), fields=agreed)
-    )
-    kit = after(after(None, registered), term)
-    hand.db.append(NURSE, [registered, term], {number: kit})
-
-
 async def test_a_corrected_age_that_shortens_the_term_leaves_the_notice_period(hand: Hand) -> None:
+    minor = Hand(hand.db, hand.story, await kept(hand.story, "minor"), hand.advance)
     term = {"start": "2026-01-01", "end": "2026-02-01", "notice_on": "2026-01-01"}
     said: dict[str, Any] = {"age_class": "adult", "policy": BELGIUM, "reason": "an error"}
+    with refused(PROTOCOL):  # the six months of an adult are not over
+        minor.two("term.corrected", **said, term={**term, "over_at": hand.at(100)})
+    hand.advance(200 * DAY)
     with refused(PROTOCOL):
-        hand.two("term.corrected", **said, term={**term, "over_at": hand.at(57)})
-    hand.two("term.corrected", **said, term={**term, "over_at": hand.at(60)})
+        minor.two("term.corrected", **said, term={**term, "over_at": hand.at(57)})
+    minor.two("term.corrected", **said, term={**term, "over_at": hand.at(60)})
 
 
-async def test_a_term_moves_to_a_later_end_alone(hand: Hand) -> None:
+async def test_a_term_moves_to_a_later_end_under_a_later_version_of_its_policy_alone(hand: Hand) -> None:
+    version_2 = replace(POLICY, version=2)
+    weaker = replace(POLICY, version=3, cooling_off=replace(POLICY.cooling_off, period=Period(days=3)))
+    for policy in (version_2, weaker):
+        await adopt(hand.story, dump([policy]), version=policy.version)
     term = hand.kit.term
     assert term is not None
     told = {"start": "2026-01-01", "end": "2026-02-01", "notice_on": "2026-01-01"}
-    said: dict[str, Any] = {"policy": BELGIUM, "how": "by_law", "reason": "a later policy"}
-    earlier, later = (write_moment(term.over_at + n * DAY) for n in (-1, 1))
+    said: dict[str, Any] = {"how": "by_law", "reason": "a later policy"}
+    earlier, later = ({**told, "over_at": write_moment(term.over_at + n * DAY)} for n in (-1, 1))
+    second = {"id": "belgium", "version": 2}
     with refused(PROTOCOL):
-        hand.forged("term.moved", COORDINATOR, **said, term={**told, "over_at": earlier})
-    with refused(PROTOCOL):  # nobody adopted it
-        unknown = {**said, "policy": {"id": "belgium", "version": 2}}
-        hand.forged("term.moved", COORDINATOR, **unknown, term={**told, "over_at": later})
-    hand.one("term.moved", COORDINATOR, **said, term={**told, "over_at": later})
+        hand.forged("term.moved", COORDINATOR, **said, policy=second, term=earlier)
+    for other in (
+        {"id": "belgium", "version": 4},  # nobody adopted it
+        {"id": "belgium", "version": 3},  # a destruction would take effect after three days
+        {"id": "be", "version": 1},  # another one
+        BELGIUM,  # the one that it keeps
+    ):
+        with refused(PROTOCOL):
+            hand.forged("term.moved", COORDINATOR, **said, policy=other, term=later)
+    hand.one("term.moved", COORDINATOR, **said, policy=second, term=later)
+    with refused(PROTOCOL):  # and never back
+        hand.forged("term.extended", how="in_person", policy=BELGIUM, term=later)
+    hand.one("term.extended", how="in_person", policy=second, term=later)
 
 
 # --- early destruction -------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.anyio
 DECIDE: Final = {"due": fall_due, "unwanted": fall_due, "again": repeat, "over": expire, "cooled": cool_off}
 TYPES: Final = ("notice.due", "notice.repeated", "notice.attempted", "term.expired", "destruction.cooled_off")
 WRITTEN: Final = (
-    "SELECT * FROM custody.event WHERE kit = ANY (%(kits)s) ORDER BY subject, number",
+    "SELECT * FROM custody.event WHERE kit = ANY (%(kits)s) AND number > 1 ORDER BY subject, number",
     "SELECT * FROM custody.head WHERE split_part(subject, ':', 2) = ANY (%(kits)s) ORDER BY subject",
     "SELECT * FROM custody.kit WHERE number = ANY (%(kits)s) ORDER BY number",
     "SELECT * FROM custody.package WHERE kit = ANY (%(kits)s) ORDER BY kit, package",
@@ -63,7 +63,7 @@ class Ready:
 
 
 def stand(connection: psycopg.Connection, kit: Kit) -> None:
-    """Put a kit into the tables as if its trails had been written: rows and heads, no earlier events."""
+    """Put a kit into the tables as if its trails had been written: rows, heads, and the event of its term."""
     connection.execute("SET session_replication_role = replica")
     columns = {"number": kit.number, "unanswered_requests": 0, **kit_columns(kit, KINDS)}
     told = json.dumps({**columns, "document": to_document(kit)}, default=lambda each: each.isoformat())
@@ -82,6 +82,14 @@ def stand(connection: psycopg.Connection, kit: Kit) -> None:
             "INSERT INTO custody.head VALUES (%s, %s, %s, %s)",
             [f"{trail}:{kit.number}", head.number, bytes.fromhex(str(head.digest)), head.recorded_at],
         )
+    agreed = {"type": "term.agreed", "subject": f"choices:{kit.number}", "policy": to_document(kit)["policy"]}
+    connection.execute(
+        "INSERT INTO custody.event (digest, subject, number, trail, kit, type, recorded_at, bytes, person,"
+        " idempotency_key, ordinal, command)"
+        " SELECT sha256(b), %s, 1, 'choices', %s, 'term.agreed', %s, b, 'nora', %s, 0, sha256(b)"
+        " FROM convert_to(%s, 'UTF8') b",
+        [agreed["subject"], kit.number, kit.registered_at, kit.number, json.dumps(agreed)],
+    )
     connection.execute("RESET session_replication_role")
 
 

@@ -74,6 +74,7 @@ TRIGGERS = {
     *((f"custody.{t}", f"{t}_no_delete") for t in NEVER_REMOVED),
     *((f"custody.{t}", f"{t}_no_truncate") for t in (*NEVER_CHANGED, *NEVER_REMOVED)),
     ("custody.event", "event_observer"),
+    ("custody.policy", "policy_readable"),
     ("custody.proposal", "proposal_signer"),
     ("audit.leaf", "leaf_no_change"),
     ("audit.leaf", "leaf_no_truncate"),

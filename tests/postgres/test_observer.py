@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from custody.event import Fact
 from custody.people import Actor
 from custody.protocol import Retention
+from custody.trail import after
 from tests.conftest import Database, Engines
 from tests.custody.byhand import ByHand, refused
 from tests.custody.story import (
@@ -24,6 +25,7 @@ from tests.custody.story import (
     Story,
     begin,
 )
+from tests.postgres.forging import checked, follow
 from tests.retention.kept import adopt, kept_until_approved
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +80,16 @@ async def test_the_person_who_was_asked_signs_as_observer_and_only_so(
             with pytest.raises(psycopg.Error) as told:
                 byhand.write(MIRA, carried_out(kit, *wrong), proposal=proposal)
             assert told.value.sqlstate in (PROTOCOL, BYTES), wrong
-        byhand.write(MIRA, carried_out(kit, approver, observer), proposal=proposal)
+        gone = Fact(
+            type="package.destroyed",
+            subject=f"custody:{kit}",
+            who=CUSTODIAN_2.who(),
+            fields={"packages": [{"package": n} for n in (1, 2, 3)], "with": [approver, observer]},
+        )
+        events = [byhand.event(fact) for fact in (carried_out(kit, approver, observer), gone)]
+        byhand.append(
+            MIRA, events, {kit: after(after(byhand.kit(kit), events[0]), events[1])}, proposal=proposal
+        )
     assert (await story.kit(kit)).retention is Retention.DISPOSED
 
 
@@ -167,3 +178,18 @@ async def test_who_is_asked_sees_which_packages_and_nothing_else_of_the_proposal
         assert seen(NURSE_2, f"SELECT custody.drop_proposal('{'00' * 16}')") == [(False,)]
         assert seen(MIRA, f"SELECT custody.drop_proposal('{proposal}')") == [(True,)]
         assert seen(MIRA, "SELECT id FROM custody.observations()") == []
+
+
+async def test_what_the_projection_says_of_the_approver_puts_nobody_else_in_that_place(
+    story: Story, database: Database, advance: Advance
+) -> None:
+    kit = await kept_until_approved(story, advance)
+    observer = MIRA.signs("observer")
+    with ByHand(database) as byhand:
+        event, documents = follow(byhand, kit, checked(kit))
+        documents[kit]["disposal"]["approved_by"] = CUSTODIAN.person
+        byhand.append(NURSE, [event], documents=documents)
+        with refused(BYTES):
+            byhand.write(
+                MIRA, carried_out(kit, CUSTODIAN.signs("approver"), observer), proposal=asked(byhand, kit)
+            )

@@ -22,7 +22,7 @@ from custody.decision import Decided, Seen
 from custody.event import Fact
 from custody.items import TYPES
 from custody.kit import Kit
-from custody.ledger import Command, Receipt, place
+from custody.ledger import Receipt, place
 from custody.people import Actor, Function
 from retention.check import EVERY, Figures, newest_slot, run_slot
 from retention.disposal import approve, carry_out, propose
@@ -113,7 +113,7 @@ def whole(kit: str, packages: int = 3, **more: PackageRef) -> CarryOutDisposal:
 
 
 async def adopt(story: Story, policies: bytes | None = None, version: int = 1) -> None:
-    """Coordinator and nurse adopt Belgium's policy."""
+    """The coordinator proposes Belgium's policy, and a nurse signs."""
     document = SEED.read_bytes() if policies is None else policies
     adopted = Fact(
         type="policy.adopted",
@@ -126,14 +126,10 @@ async def adopt(story: Story, policies: bytes | None = None, version: int = 1) -
         },
     )
     extra = {"policy": base64.b64encode(document).decode()}
-    key = f"adopt-belgium-{version}"
-    command = Command(
-        actor=COORDINATOR,
-        key=key,
-        digest=hashlib.sha256(key.encode()).digest(),
-        others=("policy:belgium",),
+    decided = Decided(facts=(adopted,), extra=extra)
+    await story.do(
+        COORDINATOR, [], lambda seen: decided, f"adopt-belgium-{version}", others=("policy:belgium",)
     )
-    await story.ledger.carry_out(command, lambda seen: Decided(facts=(adopted,), extra=extra))
 
 
 async def kept(story: Story, age_class: str = "adult", policies: tuple[Policy, ...] = BELGIUM) -> str:

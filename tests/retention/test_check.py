@@ -14,6 +14,8 @@ from custody.commands import (
     ConfirmDestruction,
     CorrectAge,
     DeclareReport,
+    LiftHold,
+    PlaceHold,
     TakeBackDestruction,
 )
 from custody.event import write_moment
@@ -23,6 +25,7 @@ from custody.protocol import Retention
 from retention.check import ABANDONED, EVERY, Figures, newest_slot, run_slot, slots
 from retention.commands import ChangeChannel, ProveChannel
 from retention.disposal import contest_over, destroy_key
+from retention.holds import lift_hold, place_hold
 from retention.keeping import ask_destruction, confirm_destruction, correct_age, take_back_destruction
 from retention.notice import NotNow, change_channel, prove_channel
 from retention.period import Period
@@ -213,7 +216,9 @@ async def test_an_hour_later_a_kit_that_was_put_right_is_moved_and_forgotten(
 async def test_a_policy_that_cannot_be_read_is_counted_and_the_others_are_used(
     story: Story, advance: Advance
 ) -> None:
-    await adopt(story, b"{}", version=2)
+    again = dump([replace(POLICY, version=2)])
+    far_away = again.replace(b"Europe/Brussels", b"Mars/Elysium")
+    await adopt(story, far_away, version=2)
     await kept(story)
     advance(timedelta(days=150))
 
@@ -381,12 +386,48 @@ async def test_a_cooling_off_taken_back_in_time_leads_nowhere(story: Story, adva
     advance(timedelta(days=29))
     victim, order = card_of(number), TakeBackDestruction(kit=number, how="by_card")
     await story.do(
-        victim, [number], lambda seen: take_back_destruction(seen.kit(number), order, victim, BELGIUM)
+        victim,
+        [number],
+        lambda seen: take_back_destruction(seen.kit(number), order, victim, BELGIUM, seen.at),
     )
     advance(timedelta(days=10))
 
     assert await check(story) == Figures()
     assert (await story.kit(number)).retention is Retention.RUNNING
+
+
+async def test_a_cooling_off_taken_back_late_gives_the_term_back(story: Story, advance: Advance) -> None:
+    number = await early_destruction(story)
+    advance(timedelta(days=40))
+    assert await check(story) == Figures(cooled_off=1)
+    victim, order = card_of(number), TakeBackDestruction(kit=number, how="by_card")
+
+    await story.do(
+        victim,
+        [number],
+        lambda seen: take_back_destruction(seen.kit(number), order, victim, BELGIUM, seen.at),
+    )
+
+    kit = await story.kit(number)
+    assert kit.retention is Retention.RUNNING
+    assert kit.term is not None
+    assert kit.term.over_at - await now(story) >= timedelta(days=60)
+    assert await check(story) == Figures()
+
+
+async def test_a_hold_for_safety_ends_the_confirmation_in_the_database_too(
+    story: Story, advance: Advance
+) -> None:
+    number = await early_destruction(story)
+    victim, order = card_of(number), PlaceHold(kit=number, ground="safety", reason="")
+    await story.do(
+        victim, [number], lambda s: place_hold(s.kit(number), order, victim, "ab" * 16, BELGIUM, s.at)
+    )
+    lift = LiftHold(kit=number, hold="ab" * 16, reason="spoken with")
+    await story.do(COORDINATOR, [number], lambda s: lift_hold(s.kit(number), lift, COORDINATOR, NURSE))
+    advance(timedelta(days=40))
+
+    assert await check(story) == Figures()
 
 
 async def test_a_victim_found_to_be_a_minor_in_the_cooling_off_keeps_the_evidence(
