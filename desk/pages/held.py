@@ -56,7 +56,7 @@ def _told(request: Request, hold: Hold, trail: list[Event], name: str) -> HoldTo
     if not by and hold.ground == "safety":
         by = translated(request, texts.CHOICES["decided_by"]["victim"])
     on = hold.placed_at.astimezone(edge.CALENDAR).date() if hold.placed_at else None
-    parts = (ground, by, day(on, language(request)) if on else "")
+    parts = (ground[:1].upper() + ground[1:], by, day(on, language(request)) if on else "")
     return HoldTold(
         id=hold.id,
         ground=ground,

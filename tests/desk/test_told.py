@@ -125,14 +125,14 @@ def test_who_lifts_or_reviews_a_hold_reads_whose_it_is_and_why(desk: Desk) -> No
 
     for action in ("hold.lift", "hold.review"):
         form = html(desk.at(COORDINATOR), "GET", f"/do/{action}?kit={kit}")
-        for words in ("an invented inquiry, 50% done", str(NURSE.name), "the centre holds it"):
+        for words in ("an invented inquiry, 50% done", str(NURSE.name), "The centre holds it"):
             assert words in form, (action, words)
-        assert f"the centre holds it, {NURSE.name}, {today}</option>" in form
+        assert f"The centre holds it, {NURSE.name}, {today}</option>" in form
 
     asked = desk.at(COORDINATOR).post("holds/lifts", {"kit": kit, "hold": hold["id"], "reason": "done"})
     page = html(desk.at(NURSE), "GET", f"/signatures/{asked.json()['proposal']}")
     assert hold["id"] not in page
-    for words in ("an invented inquiry, 50% done", str(NURSE.name), "the centre holds it"):
+    for words in ("an invented inquiry, 50% done", str(NURSE.name), "The centre holds it"):
         assert words in page
     assert written(date.fromisoformat(hold["review_on"])) in page
 
@@ -191,7 +191,7 @@ def test_the_call_page_shows_earlier_attempts_and_counts_days(desk: Desk, advanc
 
     page = html(desk.at(NURSE), "GET", f"/kits/{kit}/channel")
 
-    assert page.count("<div>not reached") == 2
+    assert page.count("<div>Not reached") == 2
     assert "Not reached on 1 of 3 different days." in page
     assert "does not count as another day" in page
 

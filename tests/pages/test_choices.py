@@ -57,7 +57,7 @@ def test_the_coordinator_enters_the_order_a_nurse_signs_and_the_file_can_be_take
         wide = coordinator.page.evaluate("() => document.documentElement.scrollWidth")
         assert wide <= size["width"]
     assert coordinator.sees("Choices trail handed out on an order")
-    assert coordinator.sees("Onderzoeksrechter Avondland (invented), 2026-05-03")
+    assert coordinator.sees("Onderzoeksrechter Avondland (invented), 3 May 2026")
     assert coordinator.sees("Up to entry 4, as the judge's order was entered.")
     coordinator.page.select_option("#purpose", "court")
     with coordinator.page.expect_download() as coming:
