@@ -418,3 +418,26 @@ async def kits_under(
         query = query.where(k.number > after)
     rows = await connection.execute(query.order_by(k.number).limit(limit))
     return [from_document(Kit, row[0]) for row in rows]
+
+
+async def kits_disposed(connection: AsyncConnection, centre: str, most: int) -> list[Kit]:
+    """Kits of a centre that were disposed of, the last one first."""
+    k = t.known_kit.c
+    query = (
+        select(k.document)
+        .where(k.centre == centre, k.retention == Retention.DISPOSED)
+        .order_by(k.document["disposed_at"].astext.desc(), k.number)
+        .limit(most)
+    )
+    return [from_document(Kit, row[0]) for row in await connection.execute(query)]
+
+
+async def proposals_of(connection: AsyncConnection, action: str, at: datetime) -> list[RowMapping]:
+    """What waits for a second person with this action at this organisation, whoever is asked to sign."""
+    p = t.proposal.c
+    rows = await connection.execute(
+        select(t.proposal)
+        .where(p.action == action, p.signed_at.is_(None), p.until > at)
+        .order_by(p.proposed_at)
+    )
+    return list(rows.mappings())

@@ -9,7 +9,9 @@ kit. The other kits go on to the observer.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -22,18 +24,21 @@ from custody.kit import Item, Kit, Package
 from custody.ledger import MovedOn
 from custody.number import LabelCode, NumberRefused, PartKind, parse_kit_number, parse_scan
 from custody.people import STAFF
-from custody.protocol import Retention
-from custody.purpose import TASK
-from custody.refusal import NotSeen, Refused
+from custody.permission import may
+from custody.protocol import Legal, Retention
+from custody.purpose import TASK, NoPurpose
+from custody.refusal import NotPermitted, NotSeen, Refused
+from custody.registering import item_key
 from desk import edge, texts
 from desk.doors import BY_ACTION
 from desk.edge import Signed
 from desk.pages import forms
-from desk.pages.page import page, to, translated
+from desk.pages.disposals import in_words
+from desk.pages.page import language, moment, page, to, translated
 from desk.problems import Problem, problem_of
 from desk.service import Done, Given
 from retention.disposal import OBSERVERS
-from retention.eligibility import remaining
+from retention.eligibility import belongings, eligibility, not_found, remaining
 
 router = APIRouter()
 ACTION: Final = "disposal.carry_out"
@@ -44,6 +49,12 @@ NEITHER: Final = texts._("This is neither a label nor the seal of a package that
 OF_ANOTHER: Final = texts._("This is the label of a kit that is not on this cart. Put it back.")
 OF_THE_KIT: Final = texts._("This is the number of the whole kit. Scan the labels of its packages.")
 VOID: Final = texts._("This label is void: a later one is in use. Take it off and use the later one.")
+DISPOSED: Final = texts._("It was disposed of on {when}.")
+HELD: Final = texts._("A hold stands since {when}: nothing of this kit is destroyed.")
+REPORTED: Final = texts._("A report was declared, or the kit is linked to one: nothing of it is destroyed.")
+NOT_APPROVED: Final = texts._(
+    "Its disposal is not approved now: it was taken back, or never decided. Open the kit to see why."
+)
 Doer = Annotated[Signed, Depends(edge.acting(ACTION))]
 
 
@@ -59,6 +70,8 @@ class Cart:
     broken: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     told: list[tuple[str, str]] = field(default_factory=list)  # what was not taken, and why
+    dropped: dict[str, str] = field(default_factory=dict)  # kits that fell off the cart, and why
+    types: dict[str, str] = field(default_factory=dict)  # item -> what it is, for who may read that
     observer: str | None = None
 
     def here(self, name: str) -> bool:
@@ -120,6 +133,7 @@ def scan_into(cart: Cart, lines: Sequence[str], base_url: str) -> None:
     """Read one line after the other: labels of this cart, and seals after their packages. A line that is not
     taken is told, and falls away."""
     last: str | None = None
+    gone = False  # whether the label before this line was of a kit that fell off the cart
     for line in lines[:MOST_LINES]:
         text = line.strip()[:LONGEST_SEAL]
         if not text:
@@ -129,10 +143,14 @@ def scan_into(cart: Cart, lines: Sequence[str], base_url: str) -> None:
         except NumberRefused:
             read = None
         if isinstance(read, LabelCode):
+            if gone := str(read.kit) in cart.dropped:
+                continue
             name = _label(cart, read)
             if name is None:
                 continue
             last = name if read.part.kind is PartKind.PACKAGE else last
+        elif gone:
+            continue
         elif last is not None and last not in cart.seals:
             cart.seals[last] = text
         else:
@@ -158,16 +176,15 @@ def _label(cart: Cart, read: LabelCode) -> str | None:
 
 
 async def _cart(request: Request, who: Signed, form: FormData) -> Cart:
-    """The cart as the form says, each kit read on record."""
+    """The cart as the form says, each kit read on record. A kit that may not be destroyed any more falls off
+    it, with the reason; the others stay with all that was scanned of them. Raises Refused, NotSeen."""
     numbers = dict.fromkeys(str(parse_kit_number(str(n))) for n in form.getlist("kit"))
     if not 1 <= len(numbers) <= MOST_KITS:
         raise Refused("Put 1 to {most} kits on a cart.", field="kit", most=MOST_KITS)
-    service = edge.service(request)
-    kits = {n: await service.kit(who.actor, n, "choices_trail.read", TASK) for n in numbers}
-    for kit in kits.values():
-        if kit.retention is not Retention.APPROVED:
-            raise Refused("Nobody has approved the disposal of kit {kit}.", field="kit", kit=kit.number)
-    cart = Cart(kits=kits, observer=forms.value(form, "observer"))
+    cart = Cart(kits={}, observer=forms.value(form, "observer"))
+    for number in numbers:
+        await _put(request, who, cart, number)
+    kits = cart.kits
     known = {
         name
         for kit in kits.values()
@@ -183,6 +200,49 @@ async def _cart(request: Request, who: Signed, form: FormData) -> Cart:
         if typed := forms.value(form, f"seal.{name}"):
             cart.seals[name] = typed[:LONGEST_SEAL]
     return cart
+
+
+async def _put(request: Request, who: Signed, cart: Cart, number: str) -> None:
+    """Put a kit on the cart, or say why it cannot be there. Raises NotSeen where it is the first one."""
+    service = edge.service(request)
+    try:
+        kit = await service.kit(who.actor, number, "choices_trail.read", TASK)
+    except NoPurpose:
+        cart.dropped[number] = translated(request, NOT_APPROVED)
+        return
+    except NotSeen:
+        if not cart.kits and not cart.dropped:
+            raise
+        cart.dropped[number] = translated(request, str(NotSeen()))
+        return
+    if why := _protected(request, kit, await edge.now(request)):
+        cart.dropped[number] = why
+        return
+    cart.kits[number] = kit
+    with suppress(NoPurpose, NotPermitted, NotSeen):
+        if may("private.read", who.actor, kit):
+            await service.kit(who.actor, number, "private.read", TASK)
+            part = await forms.private_part(request, who, kit)
+            keys = {_item(kit, each): item_key(each) for each in kit.items}
+            cart.types |= {name: part[key] for name, key in keys.items() if key in part}
+
+
+def _protected(request: Request, kit: Kit, at: datetime) -> str | None:
+    """Why this kit may not be destroyed now, in words; None where it may."""
+    lang = language(request)
+    held = min((h.placed_at for h in kit.holds.values() if h.placed_at), default=None)
+    if kit.disposed_at is not None:
+        says = translated(request, DISPOSED).format(when=moment(kit.disposed_at, lang))
+    elif held is not None:
+        says = translated(request, HELD).format(when=moment(held, lang))
+    elif kit.legal is not Legal.UNREPORTED:
+        says = translated(request, REPORTED)
+    elif kit.order is None and not kit.holds and kit.retention is not Retention.APPROVED:
+        says = translated(request, NOT_APPROVED)
+    else:
+        lacking = next((each for each in eligibility(kit, at) if not each.met), None)
+        return in_words(request, lacking) if lacking else None
+    return says
 
 
 # --- the page ---------------------------------------------------------------------------------------------
@@ -201,7 +261,8 @@ class Observer:
 async def _observers(request: Request, who: Signed, cart: Cart) -> list[Observer]:
     """Who is not involved: staff of this and of other centres, and whom hospitals name; others first."""
     directory = await edge.service(request).directory()
-    involved = {who.actor.person, *(k.disposal.approved_by for k in cart.kits.values() if k.disposal)}
+    disposals = [k.disposal for k in cart.kits.values() if k.disposal]
+    involved = {who.actor.person, *(d.approved_by for d in disposals), *(d.proposed_by for d in disposals)}
     found = {
         each.person: Observer(
             each.person,
@@ -235,9 +296,11 @@ async def _shown(
         "cart.html",
         title=translated(request, texts._("Carry out disposals")),
         who=who,
-        status=problem.status if problem else 200,
+        status=problem.status if problem else 200 if cart.kits else 409,
         problem=problem,
         cart=cart,
+        not_found={n: not_found(k) for n, k in cart.kits.items()},
+        belongings={n: belongings(k) for n, k in cart.kits.items()},
         package_name=_package,
         item_name=_item,
         observers=await _observers(request, who, cart),
@@ -252,15 +315,16 @@ async def scan(request: Request, who: Doer) -> Response:
     await edge.stepped_up(request, who, ACTION)
     form = await request.form(max_fields=5000)
     cart = await _cart(request, who, form)
-    if forms.value(form, "decision") != "carry_out":
+    if cart.dropped or forms.value(form, "decision") != "carry_out":
         return await _shown(request, who, cart)
     if any(cart.has_finding(k) for k in cart.kits.values()) and form.get("confirmed") != "yes":
         return await _shown(request, who, cart, warn=True)
-    return await _carry_out(request, who, cart, forms.key_of(form))
+    return await _carry_out(request, who, cart, form)
 
 
-async def _carry_out(request: Request, who: Signed, cart: Cart, key: str) -> Response:
+async def _carry_out(request: Request, who: Signed, cart: Cart, form: FormData) -> Response:
     """Findings first, in a command of their own; then the kits of which everything is here."""
+    key = forms.key_of(form)
     stopped = [kit for kit in cart.kits.values() if cart.has_finding(kit)]
     try:
         if stopped:
@@ -274,7 +338,9 @@ async def _carry_out(request: Request, who: Signed, cart: Cart, key: str) -> Res
             raise
         if not cart.kits:
             raise
-        return await _shown(request, who, cart, problem_of(refusal))
+        again = await _cart(request, who, form)  # a kit may have been protected in this very moment
+        fresh = set(again.dropped) - {kit.number for kit in stopped}
+        return await _shown(request, who, again, None if fresh else problem_of(refusal))
     if isinstance(done, Done):
         return to("/disposals", done=key)
     told = {"done": f"{key}-found"} if stopped else {}

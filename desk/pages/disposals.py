@@ -19,11 +19,13 @@ from custody import access, reading
 from custody import commands as c
 from custody.kit import Kit
 from custody.ledger import MovedOn
+from custody.ledger import Receipt as LedgerReceipt
 from custody.ledger import reading as seen_by
 from custody.number import NumberRefused, parse_kit_number
+from custody.people import Actor
 from custody.permission import PERMISSIONS, may
-from custody.protocol import Retention
-from custody.purpose import PURPOSES, TASK
+from custody.protocol import Custody, Retention
+from custody.purpose import PURPOSES, TASK, NoPurpose
 from custody.refusal import NotPermitted, NotSeen, Refused
 from desk import edge, texts
 from desk.api.disposals import certificate_of, conditions_of, key_dates, observations_of
@@ -33,11 +35,13 @@ from desk.pages import forms
 from desk.pages.page import Shown as Receipt
 from desk.pages.page import day, language, moment, page, to, trail_words, translated
 from desk.problems import Problem, problem_of
-from desk.service import Given
+from desk.service import Done, Given, Service
+from retention.certificate import MOST_KITS
 from retention.eligibility import Condition, eligibility, remaining
 
 router = APIRouter()
 MOST_CHOSEN: Final = 200
+MOST_LATELY: Final = 30
 SHAPES: Final = {"disposal.propose": c.ProposeDisposal, "disposal.approve": c.ApproveDisposal}
 REFUSED: Final = (Refused, NumberRefused, MovedOn)
 Watcher = Annotated[Signed, Depends(edge.acting("disposal.observe"))]
@@ -61,10 +65,27 @@ def in_words(request: Request, condition: Condition) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A kit in a list: what keeps it from the next step, if anything, and whether it is this person's."""
+    """A kit in a list: what keeps it from the next step, if anything, whether it is this person's, and
+    whose signature it waits for."""
 
     kit: Kit
     lacks: str | None
+    mine: bool
+    waits: "Waits | None" = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it can be chosen."""
+        return self.mine and not self.lacks and self.waits is None
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """A disposal that was carried out and waits for its observer; ``mine`` where the asker did it."""
+
+    proposal: str
+    name: str
+    until: datetime
     mine: bool
 
 
@@ -82,7 +103,23 @@ async def disposals(request: Request, who: Staff) -> Response:
     return await _list(request, who)
 
 
-async def _list(request: Request, who: Signed, refused: Sequence[Refusal] = (), taken: int = 0) -> Response:
+async def waiting_for_observers(service: Service, actor: Actor, at: datetime) -> dict[str, Waits]:
+    """The kits whose disposal waits for an observer's signature."""
+    async with seen_by(service.engine, actor) as connection:
+        rows = await reading.proposals_of(connection, "disposal.carry_out", at)
+        names = await reading.names_of(connection, [row["signer"] for row in rows if row["signer"]])
+    return {
+        str(each["kit"]): Waits(
+            row["id"], names.get(row["signer"], "–"), row["until"], row["person"] == actor.person
+        )
+        for row in rows
+        for each in row["command"].get("packages") or ()
+    }
+
+
+async def _list(
+    request: Request, who: Signed, refused: Sequence[Refusal] = (), receipts: Sequence[Receipt] | None = None
+) -> Response:
     service = edge.service(request)
     await access.record(service.engine, who.actor, read="kit_list", kit=None, purpose=TASK)
     at = await edge.now(request)
@@ -93,13 +130,22 @@ async def _list(request: Request, who: Signed, refused: Sequence[Refusal] = (), 
             for state in (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
         }
         waiting = len(await reading.open_requests(connection, centre))
+        lately = await reading.kits_disposed(connection, centre, MOST_LATELY)
+    waits = await waiting_for_observers(service, who.actor, at)
 
     def lines(state: Retention, action: str) -> list[Line]:
         return [
-            Line(kit, _lacks(request, kit, at), _fits(action, kit, who) and may(action, who.actor, kit))
+            Line(
+                kit,
+                _lacks(request, kit, at),
+                _fits(action, kit, who) and may(action, who.actor, kit),
+                waits.get(kit.number) if state is Retention.APPROVED else None,
+            )
             for kit in found[state]
         ]
 
+    just_now: dict[str, Any] = {} if receipts is None else {"receipts": receipts}
+    taken = len({receipt.digest for receipt in receipts or ()})
     return await page(
         request,
         "disposals.html",
@@ -111,11 +157,19 @@ async def _list(request: Request, who: Signed, refused: Sequence[Refusal] = (), 
         requests=waiting,
         refused=refused,
         taken=taken,
+        lately=lately,
+        certified={kit.number for kit in lately if destroyed(kit)},
         asked=await observations_of(service, who.actor),
         may_propose=who.actor.function in PERMISSIONS["disposal.propose"],
         may_approve=who.actor.function in PERMISSIONS["disposal.approve"],
         may_carry_out=who.actor.function in PERMISSIONS["disposal.carry_out"],
+        **just_now,
     )
+
+
+def destroyed(kit: Kit) -> bool:
+    """Whether something of a kit disposed of was destroyed, so that there is a certificate."""
+    return any(p.state is Custody.DESTROYED for p in kit.packages.values())
 
 
 def _lacks(request: Request, kit: Kit, at: datetime) -> str | None:
@@ -144,7 +198,8 @@ async def _many(request: Request, who: Signed, action: str) -> Response:
     """Take the step with each kit by itself: what is refused of one stops no other. Raises NotSeen."""
     door = BY_ACTION[action]
     form = await request.form()
-    key, refused, taken = forms.key_of(form), [], 0
+    key, refused = forms.key_of(form), []
+    receipts: list[Receipt] = []
     numbers = dict.fromkeys(str(parse_kit_number(str(each))) for each in form.getlist("kit"))
     if not numbers:
         raise Refused("Choose at least one kit.", field="kit")
@@ -152,13 +207,18 @@ async def _many(request: Request, who: Signed, action: str) -> Response:
         body = json.dumps({"kit": number}).encode()
         given = Given(actor=who.actor, key=f"{key}-{number}"[:200], body=body)
         try:
-            await edge.service(request).carry_out(door, SHAPES[action](kit=number), given)
-            taken += 1
+            done = await edge.service(request).carry_out(door, SHAPES[action](kit=number), given)
+            if isinstance(done, Done):
+                receipts += [_receipt(request, each) for each in done.receipts]
         except REFUSED as refusal:
             if isinstance(refusal, NotSeen | NotPermitted):
                 raise
             refused.append(Refusal(number, problem_of(refusal).says(lambda text: translated(request, text))))
-    return await _list(request, who, refused, taken)
+    return await _list(request, who, refused, receipts)
+
+
+def _receipt(request: Request, of: LedgerReceipt) -> Receipt:
+    return Receipt(of.type, trail_words(request, of.trail), of.number, of.recorded_at, of.digest)
 
 
 # --- one kit ----------------------------------------------------------------------------------------------
@@ -176,19 +236,25 @@ class Shown:
 async def disposal(request: Request, number: str, who: Staff) -> Response:
     """Every condition of a disposal, met or not, with its evidence, and the next step."""
     service = edge.service(request)
-    purpose = request.query_params.get("for", TASK)
-    found = await service.kit(
-        who.actor,
-        str(parse_kit_number(number)),
-        "choices_trail.read",
-        purpose if purpose in PURPOSES else TASK,
-    )
+    given = request.query_params.get("for")
+    known = str(parse_kit_number(number))
+    try:
+        found = await service.kit(who.actor, known, "choices_trail.read", _purpose(given))
+    except NoPurpose as refused:
+        return await _why(
+            request, who, f"/kits/{known}/disposal", [known], problem_of(refused) if given else None
+        )
     conditions = await conditions_of(service, who.actor, found, await edge.now(request))
     disposed = found.retention is Retention.DISPOSED
+    all_met = all(each.met for each in conditions)
+    waits = (await waiting_for_observers(service, who.actor, await edge.now(request))).get(found.number)
     actions = [
         a
         for a in ("disposal.propose", "disposal.approve", "disposal.carry_out", "disposal.withdraw")
-        if may(a, who.actor, found) and _fits(a, found, who)
+        if may(a, who.actor, found)
+        and _fits(a, found, who)
+        and (all_met or a == "disposal.withdraw")
+        and not (waits and a == "disposal.carry_out")
     ]
     empty = not remaining(found) and found.retention is Retention.EXPIRED
     if empty and may("disposal.close_empty", who.actor, found):
@@ -200,12 +266,37 @@ async def disposal(request: Request, number: str, who: Staff) -> Response:
         who=who,
         kit=found,
         conditions=[Shown(each, in_words(request, each)) for each in conditions],
-        all_met=all(each.met for each in conditions),
+        all_met=all_met,
         disposed=disposed,
-        destroyed=disposed and any(p.state == "destroyed" for p in found.packages.values()),
+        destroyed=disposed and destroyed(found),
+        waits=waits,
+        purpose=given or TASK,
         keys=await key_dates(request, who.actor, found),
         actions=actions,
         names={a.person: a.name for a in (await service.directory()).appointments},
+    )
+
+
+def _purpose(given: str | None) -> str:
+    return given if given in PURPOSES else TASK
+
+
+async def _why(
+    request: Request, who: Signed, address: str, kits: Sequence[str], problem: Problem | None = None
+) -> Response:
+    """The reasons that this person can state, in words; choosing one leads on."""
+    return await page(
+        request,
+        "purpose.html",
+        title=translated(request, texts._("Why do you open this kit?")),
+        who=who,
+        status=problem.status if problem else 200,
+        problem=problem,
+        number=None,
+        go=address,
+        kits=kits,
+        staff=False,
+        scans=False,
     )
 
 
@@ -259,23 +350,19 @@ async def observe(request: Request, proposal: str, who: Watcher) -> Response:
     form: FormData = await request.form()
     service = edge.service(request)
     if forms.value(form, "decision") == "decline":
-        await service.drop(proposal, who.actor)
+        await service.decline(proposal, who.actor)
         return to("/")
     await edge.stepped_up(request, who, "disposal.carry_out")
     body = json.dumps({"proposal": proposal}).encode()
     given = Given(actor=who.actor, key=forms.key_of(form), body=body)
     try:
-        done = await service.sign(proposal, given)
+        done = await service.observe(proposal, given)
     except REFUSED as refusal:
         if isinstance(refusal, NotSeen):
             raise
         return await _observed(request, proposal, who, problem_of(refusal))
     # Of the choices trail an observer learns nothing, not even how long it is.
-    receipts = [
-        Receipt(r.type, trail_words(request, r.trail), r.number, r.recorded_at, r.digest)
-        for r in done.receipts
-        if r.trail.startswith("custody:")
-    ]
+    receipts = [_receipt(request, r) for r in done.receipts if r.trail.startswith("custody:")]
     return await page(
         request,
         "observe.html",
@@ -293,5 +380,12 @@ async def observe(request: Request, proposal: str, who: Watcher) -> Response:
 async def certificate(
     request: Request, who: Annotated[Signed, Depends(edge.acting("certificate.read"))]
 ) -> Response:
-    """The certificate of one kit, or one of several, as a file. Its reading is on record as a review."""
-    return await certificate_of(request, who, request.query_params.getlist("kit"), "review")
+    """The certificate of one kit, or one of several, as a file; who has no task with them is asked why."""
+    numbers = request.query_params.getlist("kit")[: MOST_KITS + 1]
+    given = request.query_params.get("for")
+    try:
+        return await certificate_of(request, who, numbers, _purpose(given))
+    except NoPurpose as refused:
+        kits = [str(parse_kit_number(each)) for each in numbers]
+        problem = problem_of(refused) if given else None
+        return await _why(request, who, "/disposals/certificate.pdf", kits, problem)

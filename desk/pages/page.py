@@ -208,7 +208,7 @@ def _navigation(request: Request, actor: Actor | None, overdue: int = 0) -> list
         ("/readings", texts._("Readings"), f in PERMISSIONS["reads.read"]),
         ("/policies", texts._("Policies"), f in PERMISSIONS["policy.read"]),
         ("/check", texts._("Check"), f in PERMISSIONS["check.read"]),
-        ("/log", texts._("Log"), True),
+        ("/log", texts._("Log"), f in PERMISSIONS["receipt.prove"]),
     ]
     here = request.url.path
     counts = {"/alarms": overdue}  # known where they were looked for
@@ -221,7 +221,10 @@ def _navigation(request: Request, actor: Actor | None, overdue: int = 0) -> list
 
 @dataclass(frozen=True, slots=True)
 class Waited:
+    """What waits for a signature; ``signer`` is the name of who was asked, where it is one person."""
+
     until: datetime
+    signer: str | None = None
 
 
 async def page(
@@ -282,7 +285,11 @@ async def _just_done(request: Request, who: edge.Signed | None) -> tuple[list[Sh
             Shown(r.type, trail_words(request, r.subject), r.number, r.recorded_at, r.digest) for r in rows
         ]
         waiting = await reading.proposal(connection, proposal) if proposal else None
-    return receipts, Waited(waiting["until"]) if waiting and waiting["signed_at"] is None else None
+        if waiting is None or waiting["signed_at"] is not None:
+            return receipts, None
+        signer = waiting["signer"]
+        names = await reading.names_of(connection, [signer]) if signer else {}
+    return receipts, Waited(waiting["until"], names.get(signer))
 
 
 def trail_words(request: Request, subject: str) -> str:
@@ -296,8 +303,10 @@ def trail_words(request: Request, subject: str) -> str:
         "organisation": texts._("trail of the organisation"),
         "place": texts._("trail of the place"),
         "request": texts._("trail of the request"),
+        "policy": texts._("trail of the policy {name}"),
+        "person": texts._("trail of the person"),
     }
-    return translated(request, known.get(kind, texts._("trail")))
+    return translated(request, known.get(kind, texts._("trail"))).format(name=rest)
 
 
 def new_key() -> str:

@@ -5,7 +5,7 @@ from io import BytesIO
 import pytest
 from pypdf import PdfReader
 
-from tests.custody.story import COORDINATOR, CUSTODIAN, CUSTODIAN_2, NURSE, OTHER_NURSE
+from tests.custody.story import COORDINATOR, CUSTODIAN, CUSTODIAN_2, NURSE, NURSE_2, OTHER_NURSE
 from tests.desk.conftest import Desk
 from tests.desk.disposed import Advance, apart, expired, signed, with_hospital
 from tests.pages.conftest import PHONE, WIDE, Pages, Visitor
@@ -34,6 +34,10 @@ def approved_at_the_pages(pages: Pages, kits: list[str]) -> None:
     custodian.go("/disposals")
     choose_all(custodian, "Propose those chosen")
     assert custodian.sees(f"Recorded for {len(kits)} kits.")
+    assert custodian.sees("Your receipts:")
+    assert custodian.page.locator("main .digest").count() == len(kits)
+    assert not custodian.sees("Propose those chosen"), "nothing is left to tick"
+    assert not custodian.sees("Approve those chosen")
     coordinator = pages.at(COORDINATOR, size=WIDE)
     coordinator.go(f"/kits/{kits[0]}/disposal")
     for told in ("No report stands.", "The notice is settled", "No request of the police named this centre"):
@@ -58,6 +62,10 @@ def test_two_kits_go_in_one_cart_and_a_hospitals_observer_signs(
     cleo.go("/disposals")
     choose_all(cleo, "Carry out those chosen")
     assert cleo.sees("0 of 12")
+    assert cleo.sees("swab, skin"), "who may read the private part is told what an item is"
+    assert str(CUSTODIAN.person) not in [
+        each.get_attribute("value") for each in cleo.page.locator("#observer option").all()
+    ], "who proposed does not observe"
     first, second = kits
     cleo.scan(codes[first]["P01"])
     cleo.scan("S-1")
@@ -75,9 +83,18 @@ def test_two_kits_go_in_one_cart_and_a_hospitals_observer_signs(
     assert cleo.sees("12 of 12")
     cleo.choose(observer=str(hanna.person))
     cleo.press("Carry out and ask the observer")
-    assert cleo.sees("This waits for a second person.")
+    assert cleo.sees("This waits for Hanna Heelmeester.")
+    assert cleo.sees("on their first page, under “Disposals to observe”, until")
+    assert cleo.sees("waits for Hanna Heelmeester until")
+    assert not cleo.sees("Carry out those chosen")
+    cleo.go(f"/kits/{first}/disposal")
+    assert cleo.sees("It was carried out and waits for Hanna Heelmeester")
+    assert not cleo.sees("Scan and carry out")
 
     observer = pages.at(hanna, size=size)
+    observer.go("/")
+    doors = observer.page.locator("header nav a:visible").evaluate_all("all => all.map((a) => a.pathname)")
+    assert [observer.page.request.get(observer.base_url + door).ok for door in doors] == [True] * len(doors)
     observer.go("/")
     observer.press("Look and sign")
     for kit in kits:
@@ -101,6 +118,52 @@ def test_two_kits_go_in_one_cart_and_a_hospitals_observer_signs(
     text = "".join(page.extract_text() for page in PdfReader(BytesIO(answer.body())).pages)
     assert "Hanna Heelmeester" in text
     assert "label scanned" in text
+    to_the_certificate(pages, first, size)
+
+
+def to_the_certificate(pages: Pages, kit: str, size: dict[str, int]) -> None:
+    """By clicking alone, for somebody with no task: the reason is asked in words, then the file comes."""
+    written = f"{kit[:4]}-{kit[4:8]}-{kit[8:]}"
+    nurse = pages.at(NURSE_2, size=size)
+    nurse.go("/disposals")
+    lately = nurse.page.locator("section", has_text="Disposed of lately").locator("li", has_text=written)
+    lately.get_by_role("button", name="Certificate").click()
+    assert nurse.sees("Why do you open this kit?")
+    assert not nurse.sees("stock_take")
+    nurse.check(**{"for": "complaint"})
+    with nurse.page.expect_download() as told:
+        nurse.page.get_by_role("button", name="Download the certificate").click()
+    assert told.value.suggested_filename == f"disposal-{kit}.pdf"
+    nurse.go(f"/kits/{kit}?for=complaint")
+    packages = nurse.page.locator("td[data-label='With']").all_inner_texts()
+    assert {each.strip() for each in packages} == {"–"}
+    nurse.press("Disposal and certificate")
+    assert nurse.sees("Download the certificate")
+
+
+def test_a_kit_that_is_held_meanwhile_falls_off_the_cart_alone(
+    pages: Pages, desk: Desk, advance: Advance
+) -> None:
+    here, held = apart(lambda: expired(desk, advance, 2))
+    codes = {kit: codes_of(desk, kit) for kit in (here, held)}
+    approved_at_the_pages(pages, [here, held])
+    cleo = pages.at(CUSTODIAN_2)
+    cleo.go(f"/disposals/cart?kit={here}&kit={held}")
+    for code in (codes[held]["P01"], "S-1", codes[here]["P01"]):
+        cleo.scan(code)
+    placed = desk.at(COORDINATOR).post("holds", {"kit": held, "ground": "centre", "reason": "asked"})
+    assert placed.status_code == 201, placed.text
+
+    cleo.scan("S-1")
+
+    assert cleo.sees("1 kit is not on this cart any more. All scans of the others are kept.")
+    assert cleo.sees(f"{held[:4]}-{held[4:8]}-{held[8:]}: A hold stands since")
+    assert cleo.sees("1 of 6")
+    assert cleo.page.input_value("#scans").split() == [codes[here]["P01"], "S-1"]
+    assert cleo.page.locator("input[name='kit']").count() == 1
+    cleo.go(f"/disposals/cart?kit={held}")
+    assert cleo.sees("A hold stands since")
+    assert not cleo.sees("Carry out and ask the observer")
 
 
 def test_what_is_not_there_stops_its_kit_and_the_other_goes_on(
@@ -123,7 +186,7 @@ def test_what_is_not_there_stops_its_kit_and_the_other_goes_on(
     cleo.check(confirmed="yes")
     cleo.press("Carry out and ask the observer")
     assert cleo.sees("Item missing")
-    assert cleo.sees("This waits for a second person.")
+    assert cleo.sees("This waits for Mira Maan.")
 
     mira = pages.at(OTHER_NURSE)
     mira.go("/")
