@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ from desk.purpose import true_purpose
 from desk.settings import CannotStart, Settings
 from desk.token import Verifier
 from retention import keeping
+from retention.period import RetentionDataError
 from retention.policy import Policy, load
 
 CARD_ENDS: Final = frozenset({"card.stopped", "card.renewed"})
@@ -47,7 +49,31 @@ CARD_ENDS: Final = frozenset({"card.stopped", "card.renewed"})
 SEALED: Final = "sealed"
 """Under this name a command that waits keeps its private fields, sealed (`Ledger.seal_waiting`)."""
 
-_read = lru_cache(maxsize=256)(load)  # an adopted document never changes
+log = logging.getLogger("custody.service")
+
+
+@lru_cache(maxsize=256)  # an adopted document never changes
+def read_policies(document: bytes) -> tuple[Policy, ...] | None:
+    """The policies of an adopted document; None where it cannot be read, which the log says once.
+
+    It was read when it was adopted: a time zone that is gone, or somebody with rights in the database, can
+    make it unreadable. Kits that keep it are then refused what needs it; all others go on.
+    """
+    try:
+        return load(document)
+    except RetentionDataError as fault:
+        log.error("an adopted policy cannot be read: %s", fault)
+        return None
+
+
+class NotAsked(NotSeen):
+    """This person is not asked to observe a disposal of this name. One answer, whatever else there is."""
+
+    def __init__(self) -> None:
+        Refused.__init__(
+            self,
+            "You are not asked to observe a disposal of this name. Perhaps it was taken back, or it lapsed.",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +130,10 @@ class Service:
             return await reading.directory(connection)
 
     async def policies(self) -> tuple[Policy, ...]:
+        """Every adopted policy version that can be read; `retention.alarms` tells of others."""
         async with self.engine.connect() as connection:
-            return tuple(p for document in await reading.policies(connection) for p in _read(document))
+            documents = await reading.policies(connection)
+        return tuple(policy for document in documents for policy in read_policies(document) or ())
 
     # --- commands --------------------------------------------------------------------------
 
@@ -269,6 +297,21 @@ class Service:
         rehearsal = replace(doing, second=stand_in, card={} if door.needs_card else None)
         seen = await self.ledger.look(doing.actor, kits, tuple(door.others(rehearsal, order)))
         place(_decided(door, order, rehearsal, seen, STAND_IN).facts, seen)
+
+    async def observe(self, proposal: str, given: Given) -> Done:
+        """Sign as the observer of a disposal, and nothing else. Raises NotAsked, Refused."""
+        await self._asked_to_observe(proposal, given.actor)
+        return await self.sign(proposal, given)
+
+    async def decline(self, proposal: str, actor: Actor) -> None:
+        """Decline to observe a disposal. Raises NotAsked."""
+        await self._asked_to_observe(proposal, actor)
+        await self.drop(proposal, actor)
+
+    async def _asked_to_observe(self, proposal: str, actor: Actor) -> None:
+        async with seen_by(self.engine, actor) as connection:
+            if await reading.observation(connection, proposal) is None:
+                raise NotAsked
 
     async def sign(self, proposal: str, given: Given) -> Done:
         """Sign what another person proposed: the decision is taken again, with both.

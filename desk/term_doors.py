@@ -138,7 +138,7 @@ TERM_DOORS: Final[tuple[Door, ...]] = (
         action="destruction.take_back",
         shape=c.TakeBackDestruction,
         says="Take the wish for destruction back",
-        decide=lambda x, o, s: keeping.take_back_destruction(s.kit(o.kit), o, x.actor, x.policies),
+        decide=lambda x, o, s: keeping.take_back_destruction(s.kit(o.kit), o, x.actor, x.policies, s.at),
     ),
     Door(
         path="disposals/closures",

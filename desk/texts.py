@@ -231,6 +231,7 @@ CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
         "by_phone": _("by telephone"),
         "in_writing": _("in writing"),
         "by_card": _("by the card"),
+        "hold": _("by a hold"),
         "message_shown": _("a message arrived and was shown"),
         "called": _("called, and the person answered"),
         "victim_agreed": _("the victim agreed"),
@@ -404,7 +405,9 @@ CONDITIONS_MET: Final = (
     _("Two people ended the search for package {packages}. It is not destroyed, and stays lost."),
     _("Item {items} was not found on {at}. It is not destroyed, and the certificate says so."),
     _("Item {items} was not found. It is not destroyed, and the certificate says so."),
-    _("Item {items} is the victim's own: belongings can be returned first, and are destroyed else."),
+    _(
+        "Item {items} is the victim's own: belongings can be returned first; what is not returned is destroyed."
+    ),
     _("No request of the police named this centre since the examination."),
     _("The request of {zone} of {received} waits for an answer. Answer it first."),
     _("The request of {zone} of {received} was matched with this kit by {people} on {answered}."),
@@ -424,6 +427,7 @@ CONDITIONS_MET: Final = (
 # What is overdue, what is done about it, and after how long: the words of ``retention.alarms.RULES``.
 ALARMS: Final[Mapping[str, str]] = {
     "log_not_signed": _("Nothing is signed in the log"),
+    "policy_unreadable": _("An adopted retention policy that cannot be read"),
     "handover_late": _("A hand-over that nobody has accepted"),
     "not_stored": _("A package in somebody's hands that lies in no place"),
     "seal_not_checked": _("A seal that only the person who closed it has seen"),
@@ -445,6 +449,9 @@ ALARMS: Final[Mapping[str, str]] = {
 }
 ALARM_STEPS: Final[Mapping[str, str]] = {
     "log_not_signed": _("Tell whoever runs this service; go on working, everything is recorded."),
+    "policy_unreadable": _(
+        "Tell whoever runs this service: nothing is decided about the terms of kits that keep this policy."
+    ),
     "handover_late": _("The receiver accepts or refuses it; the giver asks, or takes the offer back."),
     "not_stored": _("Put it into its place, or hand it over."),
     "seal_not_checked": _("Another person looks at the seal."),
@@ -474,6 +481,7 @@ ALARM_STEPS: Final[Mapping[str, str]] = {
 }
 ALARM_TIMES: Final[Mapping[str, str]] = {
     "log_not_signed": _("at once"),
+    "policy_unreadable": _("at once"),
     "handover_late": _("its due time"),
     "not_stored": _("as long as the policy gives from sealing to storing"),
     "seal_not_checked": _("24 hours"),

@@ -409,6 +409,12 @@ def log_not_signed(centre: str, since: datetime, why: str) -> Alarm:
     return Alarm(rule="log_not_signed", since=since, due_at=since, acts=(acts,), why=why)
 
 
+def policy_unreadable(centre: str, since: datetime, policy: str) -> Alarm:
+    """An adopted policy version (``policy``: its name and number) whose document cannot be read."""
+    acts = Acts(functions=COORDINATORS, organisation=centre)
+    return Alarm(rule="policy_unreadable", since=since, due_at=since, acts=(acts,), about=policy)
+
+
 RULES: Final = (
     Rule(
         "log_not_signed",
@@ -416,6 +422,13 @@ RULES: Final = (
         "at once",
         frozenset(STAFF),
         "Tell whoever runs this service; go on working, everything is recorded.",
+    ),
+    Rule(
+        "policy_unreadable",
+        "An adopted retention policy that cannot be read",
+        "at once",
+        COORDINATORS,
+        "Tell whoever runs this service: nothing is decided about the terms of kits that keep this policy.",
     ),
     Rule(
         "handover_late",

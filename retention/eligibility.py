@@ -363,7 +363,8 @@ def _items(kit: Kit, shown: _Shown) -> Iterator[Condition]:
         yield Condition(
             name="belongings",
             met=True,
-            says="Item {items} is the victim's own: belongings can be returned first, and are destroyed else.",
+            says="Item {items} is the victim's own: belongings can be returned first; "
+            "what is not returned is destroyed.",
             values={"items": ", ".join(map(str, own))},
         )
 

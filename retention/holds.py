@@ -5,6 +5,8 @@
 2. Its end takes two staff of the centre; a hold by order or by a magistrate ends only on a written order.
 3. A magistrate reviews the own hold; the coordinator can record that the office did.
 4. A hold for death or incapacity stops the card in the same moment, and the notices.
+5. A hold for suspected pressure or safety ends the confirmation of an early destruction: the wish counts as
+   asked, and is confirmed anew by two people, with a new cooling-off, once the hold is lifted.
 
 Pure: no database, no clock.
 """
@@ -15,10 +17,12 @@ from typing import Any, Final
 
 from custody.commands import LiftHold, PlaceHold
 from custody.decision import Decided
+from custody.event import Fact
 from custody.kit import Hold, Kit
 from custody.people import Actor, Function
 from custody.permission import permit
 from custody.prosecution import choice
+from custody.protocol import Legal, Retention
 from custody.refusal import Refused
 from custody.registering import entered
 from retention.commands import ReviewHold
@@ -35,6 +39,8 @@ GROUNDS: Final[Mapping[Function, frozenset[str]]] = {
     Function.NURSE: frozenset({"centre", "suspected_pressure", "death", "incapacity", "safety"}),
     Function.COORDINATOR: frozenset({"centre", "suspected_pressure", "death", "incapacity", "safety"}),
 }
+DOUBTS: Final = frozenset({"suspected_pressure", "safety"})
+"""Grounds that make it doubtful whether a confirmed wish for destruction was the victim's own."""
 BY_WRITTEN_ORDER: Final = frozenset({"order", "magistrate"})
 
 
@@ -81,9 +87,19 @@ def place_hold(
         fields |= decided_by(kit, "hold.place", order.asked_by, actor, known)
     placed = choice(kit, "hold.placed", actor, hold=stated, **fields, **entered(order.paper, actor))
     if order.ground not in NOBODY_DECIDES:
-        return Decided(facts=(placed,))
+        return Decided(facts=(placed, *_unconfirmed(kit, order.ground, actor)))
     stopped, extra = stopping(kit, actor, f"hold for {order.ground}")
     return Decided(facts=(placed, *stopped), extra=extra)
+
+
+def _unconfirmed(kit: Kit, ground: str, actor: Actor) -> tuple[Fact, ...]:
+    """The wish for destruction as it was before its confirmation, where this hold makes that doubtful."""
+    confirmed = kit.destruction is not None and kit.destruction.until is not None
+    cools = kit.retention in (Retention.RUNNING, Retention.NOTICE_DUE) and kit.legal is Legal.UNREPORTED
+    if ground not in DOUBTS or not confirmed or not cools:
+        return ()
+    why = "the hold ends the confirmation; the wish is asked about anew"
+    return (choice(kit, "destruction.requested", actor, how="hold", reason=why),)
 
 
 def _standing(kit: Kit, hold: str) -> Hold:

@@ -10,7 +10,9 @@ in ``retention.term``; which steps the axes allow, in ``custody.protocol``; who 
 2. What endangers evidence takes two staff of the centre: an early destruction, a withdrawal, a corrected age
    class.
 3. Early destruction cannot be confirmed before majority (so neither while the age is unknown) nor while a
-   hold stands, and takes effect only when its cooling-off is over.
+   hold stands, and takes effect only when its cooling-off is over. A hold for suspected pressure or safety
+   ends the confirmation (``retention.holds``): the wish is asked about anew. It can be taken back until the
+   disposal, also once the cooling-off is over.
 4. The clock makes work for people and nothing else: a notice is due, a term is over, a cooling-off is over.
    A term never expires before the victim had the whole notice period, also where the notice fell due late
    because this service was not running. While a hold stands, no term expires; while a hold for death or
@@ -21,6 +23,7 @@ Pure: no database, no clock.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -55,20 +58,24 @@ from retention.commands import CloseEmpty, MoveTerm
 from retention.deciding import agreed_by, decided_by, early_destruction, of_age, two_of_centre
 from retention.holds import review_on
 from retention.notice import NotNow
-from retention.period import RetentionDataError
+from retention.period import RetentionDataError, end_of, latest_start
 from retention.policy import AgeClass, Policy, in_force
 from retention.reckoning import as_kit_term, as_version, new_term, policy_of, reckon, term_of
 from retention.term import (
+    Term,
     after_withdrawal,
+    agreed_end,
     agreed_term,
     brought_forward_to,
     cooling_off_until,
     corrected,
     extended,
     local_date,
+    moved_on,
 )
 
 MOST_MOVED: Final = 50
+ENDED_NOT_DISPOSED: Final = (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
 DAYS_WITHOUT_PAPER: Final = 7
 """So long after the examination a kit can be registered without a record on paper."""
 NOBODY_ELSE: Final = Directory()
@@ -291,8 +298,8 @@ def confirm_destruction(
     policies: Iterable[Policy],
     at: datetime,
 ) -> Decided:
-    """Two staff confirmed identity and free will, each apart; the cooling-off begins, and the wish can be
-    taken back till its end.
+    """Two staff confirmed identity and free will, each apart; the cooling-off begins. The wish can be
+    taken back until the disposal.
 
     Not before majority, so not while the age is unknown either; not while a hold stands: suspected pressure
     is one.
@@ -321,16 +328,53 @@ def confirm_destruction(
 
 
 def take_back_destruction(
-    kit: Kit, order: TakeBackDestruction, actor: Actor, policies: Iterable[Policy]
+    kit: Kit, order: TakeBackDestruction, actor: Actor, policies: Iterable[Policy], at: datetime
 ) -> Decided:
-    """The victim takes the request back, until the disposal; nobody needs to agree."""
+    """The victim takes the request back, until the disposal; nobody needs to agree.
+
+    Where the cooling-off is over and the term ended with it, the term is given back in the same moment: it
+    runs again to its agreed end, what extensions had added with it, and at least for the notice period. That
+    stands in the trail as an extension.
+    """
     permit("destruction.take_back", actor, kit)
-    if kit.destruction is None:
+    known = tuple(policies)
+    given_back = kit.destruction is None and _ended_early(kit, known)
+    if kit.destruction is None and not given_back:
         raise Refused(
             "No request for destruction stands. To keep the evidence longer, ask to extend the term."
         )
-    asked = decided_by(kit, "destruction.take_back", order.asked_by, actor, policies)
-    return Decided(facts=(choice(kit, "destruction.taken_back", actor, how=order.how, **asked),))
+    asked = decided_by(kit, "destruction.take_back", order.asked_by, actor, known)
+    facts = [choice(kit, "destruction.taken_back", actor, how=order.how, **asked)]
+    if given_back:
+        policy = policy_of(kit, known)
+        term = new_term(reckon(lambda: _as_before_the_wish(kit, policy, at)), policy)
+        facts.append(choice(kit, "term.extended", actor, how=order.how, **term, **asked))
+    return Decided(facts=tuple(facts))
+
+
+def ended_by_wish(kit: Kit) -> bool:
+    """Whether the term ended with a cooling-off, as far as the kit alone tells: nobody had to be told."""
+    over = kit.term is not None and kit.expires_at == kit.term.over_at and not kit.attempts
+    return over and kit.retention in ENDED_NOT_DISPOSED and kit.legal is Legal.UNREPORTED
+
+
+def _ended_early(kit: Kit, policies: Iterable[Policy]) -> bool:
+    """The same, also where a notice had been given: no other term leaves less than the notice period."""
+    if kit.retention not in ENDED_NOT_DISPOSED or kit.legal is not Legal.UNREPORTED:
+        return False
+    term, notice = term_of(kit), policy_of(kit, policies).notice.period
+    return ended_by_wish(kit) or term.notice_on > latest_start(term.end, notice)
+
+
+def _as_before_the_wish(kit: Kit, policy: Policy, at: datetime) -> Term:
+    """The term without the wish, as far as the kit still tells it, with at least the notice period left."""
+    term = term_of(kit)
+    end = agreed = agreed_end(policy, AgeClass(kit.age_class), term.start)
+    for _ in range(kit.extensions):
+        end = moved_on(policy, end_of(end, policy.extension.period))
+    if policy.longest is not None:
+        end = max(agreed, min(end, moved_on(policy, end_of(term.start, policy.longest.period))))
+    return after_withdrawal(replace(term, end=max(term.end, end)), policy, at)
 
 
 # --- nothing is left --------------------------------------------------------------------------------

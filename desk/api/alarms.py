@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from custody import access
+from custody import access, reading
 from custody.directory import Directory
 from custody.ledger import reading as seen_by
 from custody.people import Actor, Function
@@ -19,7 +20,7 @@ from desk.alarm import alarm_of, silent_since
 from desk.api.answers import answer, written
 from desk.api.document import describes
 from desk.edge import Signed, acting, service
-from desk.service import Service
+from desk.service import Service, read_policies
 from retention import alarms
 from retention.alarms import BY_NAME, RULES, Alarm, in_order
 from retention.overdue import Overdue, overdue_for
@@ -112,6 +113,7 @@ async def alarms_for(service: Service, actor: Actor) -> Overdue:
         if each.opened_at is not None
     ]
     beside += _of_log(service.settings.keys, centre, found.at)
+    beside += await _of_policies(service, actor, found.at)
     late = alarms.overdue(beside, found.at)
     return Overdue(at=found.at, alarms=in_order((*found.alarms, *late), actor), more=found.more)
 
@@ -123,6 +125,23 @@ def _of_log(keys: Path, centre: str, at: datetime) -> list[Alarm]:
         return []
     told = words or "What signs the log has not been heard of."
     return [alarms.log_not_signed(centre, min(since or at, at), told)]
+
+
+async def _of_policies(service: Service, actor: Actor, at: datetime) -> list[Alarm]:
+    """One for each adopted policy version whose document cannot be read, or is not the one adopted."""
+    async with seen_by(service.engine, actor) as connection:
+        documents = await reading.policies(connection)
+        events = await reading.adoptions(connection)
+    readable = {sha256(each).hexdigest() for each in documents if read_policies(each)}
+    return [
+        alarms.policy_unreadable(
+            actor.organisation or "",
+            min(event.recorded_at, at),
+            f"{event.get('policy')['id']}/{event.get('policy')['version']}",
+        )
+        for event in events
+        if event.get("digest") not in readable
+    ]
 
 
 def chosen(found: Overdue, actor: Actor, rule: str | None, who: str | None) -> tuple[Alarm, ...]:

@@ -234,7 +234,7 @@ async def observations(request: Request, who: Watcher) -> Response:
 async def observe(request: Request, proposal: str, who: Watcher) -> Response:
     await stepped_up(request, who, "disposal.carry_out")
     signing = given(request, who, f"sign {_id(proposal)}".encode())
-    done = await service(request).sign(_id(proposal), signing)
+    done = await service(request).observe(_id(proposal), signing)
     status = 200 if repeated(done.receipts) else 201
     # Of the choices trail an observer learns nothing, not even how long it is.
     own = tuple(receipt for receipt in done.receipts if receipt.trail.startswith("custody:"))
@@ -249,7 +249,7 @@ async def observe(request: Request, proposal: str, who: Watcher) -> Response:
     openapi_extra=describes(answers={204: None}),
 )
 async def decline(request: Request, proposal: str, who: Watcher) -> Response:
-    await service(request).drop(_id(proposal), who.actor)
+    await service(request).decline(_id(proposal), who.actor)
     return Response(status_code=204)
 
 
@@ -304,7 +304,7 @@ async def certificate_of(request: Request, who: Signed, numbers: Sequence[str], 
         organisations={o.id: o.name for o in directory.organisations.values()},
         functions=dict(texts.FUNCTIONS),
         made_at=await now(request),
-        zone=policies[0].zone,
+        zone=policy_of(kits[0], policies).zone,
     )
     data = await run_in_threadpool(certificate_pdf, made)
     name = named[0] if len(named) == 1 else f"{len(named)}-kits"

@@ -119,7 +119,7 @@ STEPS: Final[Mapping[str, tuple[str, str]]] = {
     "glass_not_reviewed": ("reads.read", "/readings?unusual=1"),
     "duty_not_reviewed": ("duty.review", "/duty"),
     "log_not_signed": ("log.read", "/log"),
-    "policy_unreadable": ("policy.read", "/policies"),
+    "policy_unreadable": ("policy.adopt", "/policies"),
 }
 """The step that ends an alarm: whose action, and where it is done. Without one, the kit is looked at."""
 
@@ -132,6 +132,7 @@ LABELS: Final[Mapping[str, str]] = {
     "log.read": texts._("Look at the log"),
     "stock_take.take": texts._("Take stock"),
     "request.answer": texts._("Answer"),
+    "policy.adopt": texts._("Look at the policies"),
 }
 
 

@@ -3,7 +3,7 @@ later version keeps longer."""
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -105,11 +105,23 @@ async def policies(request: Request, who: Reader) -> Response:
             identifier: [Line(age_class=a, points=days_of_term(policy, a, today)) for a in DRAWN]
             for identifier, policy in newest.items()
         },
-        waiting_for=[row for row in rows if row["action"] == "policy.adopt"],
+        waiting_for=[
+            {**row, "reference": _reference(row["command"])}
+            for row in rows
+            if row["action"] == "policy.adopt"
+        ],
         point_names=policy_words.POINTS,
         may_adopt=may("policy.adopt", who.actor),
         may_move=who.actor.function in PERMISSIONS["term.move"],
     )
+
+
+def _reference(command: Mapping[str, Any]) -> str:
+    """The policy and version that somebody proposed to adopt; a dash for one that cannot be read any more."""
+    try:
+        return policy_in(AdoptPolicy(document=command["document"])).reference
+    except Refused:
+        return "–"
 
 
 def _version(request: Request, found: Adopted) -> Version:

@@ -13,6 +13,7 @@ from custody.permission import may, with_justice
 from custody.protocol import STEPS, Custody, Legal, Retention
 from desk import texts
 from retention.deciding import nobody_decides, of_age
+from retention.keeping import ended_by_wish
 from retention.notice import BY_SERVICE, settled
 
 # The event that each action records first: its row of the protocol says from which states it may start.
@@ -314,7 +315,7 @@ def _of_destruction(action: str, kit: Kit) -> bool:
         case "destruction.confirm":
             return asked is not None and asked.until is None and of_age(kit) and not kit.holds
         case _:
-            return asked is not None
+            return asked is not None or ended_by_wish(kit)
 
 
 def _of_term(action: str, kit: Kit, actor: Actor) -> bool:

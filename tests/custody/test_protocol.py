@@ -1,6 +1,8 @@
 """The protocol as a graph: walked whole as data, and walked at random on PostgreSQL against the fold."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from typing import Any, NamedTuple
 
@@ -38,6 +40,7 @@ from tests.custody.story import (
     new_number,
 )
 
+Advance = Callable[[timedelta], None]
 KIT_STEPS = {**CUSTODY_STEPS, **CHOICES_STEPS}
 
 
@@ -294,8 +297,8 @@ def _hex(chance: Random) -> str:
 class Walk:
     """Random facts about one kit, likely and impossible, each given to the fold and to PostgreSQL."""
 
-    def __init__(self, byhand: ByHand, chance: Random) -> None:
-        self.db, self.chance = byhand, chance
+    def __init__(self, byhand: ByHand, chance: Random, advance: Advance) -> None:
+        self.db, self.chance, self.advance = byhand, chance, advance
         self.number = new_number()
         self.told: list[str] = []
 
@@ -440,9 +443,28 @@ class Walk:
         )
 
     def onward(self, type_: str) -> None:
-        """A step on the way to the end; an attempt settles the notice at once, its period is a day."""
-        told = {"how": "reached", "until": write_moment(self.db.now())}
-        self.step(type_, told if type_ == "notice.attempted" else {})
+        """A step on the way to the end: an attempt settles the notice, and its period, a day, passes."""
+        if type_ != "notice.attempted":
+            self.step(type_, {})
+            return
+        day = timedelta(days=1)
+        self.step(type_, {"how": "reached", "until": write_moment(self.db.now() + day)})
+        self.advance(day)
+
+    def dispose(self) -> None:
+        """The disposal and the end of every package, in one write: the one alone leaves something behind."""
+        kit = self.db.kit(self.number)
+        packages = {"packages": [{"package": n} for n in kit.packages]}
+        actor, carried_out, second = self.fact("disposal.carried_out", kit, {})
+        facts = [
+            carried_out,
+            replace(carried_out, type="package.destroyed", subject=f"custody:{self.number}"),
+        ]
+        events = [self.db.event(replace(f, fields={**f.fields, **packages})) for f in facts]
+        for event in events:
+            kit = after(kit, event)
+        proposal = self.db.propose(actor, self.number)
+        self.db.append(second or actor, events, {self.number: kit}, proposal=proposal)
 
     def step(self, type_: str, stated: dict[str, Any] | None = None) -> None:
         kit = self.db.kit(self.number)
@@ -480,10 +502,9 @@ class Walk:
         elif database is not None:
             # The fold leaves to the database the CHECK on the kit's row, who has left, what waits to be sent,
             # and the periods of the policy: no kit knows those.
-            sqlstate, words = LEFT_TO_THE_DATABASE.get(type_, ("", []))
-            assert database.sqlstate == sqlstate, what
-            assert any(each in str(database) for each in words), what
-            if sqlstate == "23514":
+            left = LEFT_TO_THE_DATABASE.get(type_, [])
+            assert any(database.sqlstate == code and words in str(database) for code, words in left), what
+            if database.sqlstate == "23514":
                 assert kit.holds or kit.in_transit or (kit.term and kit.term.over_at > self.db.now()), what
         else:
             assert to_document(self.db.kit(self.number)) == document, what
@@ -497,27 +518,35 @@ async def byhand(database: Database, engines: Engines) -> AsyncIterator[ByHand]:
         yield open_
 
 
+ONLY_THEN = ("23514", "kit_disposed_only_when_nothing_protects_it")
 LEFT_TO_THE_DATABASE = {
-    "disposal.carried_out": ("23514", ["kit_disposed_only_when_nothing_protects_it"]),
-    "disposal.nothing_left": ("23514", ["kit_disposed_only_when_nothing_protects_it"]),
-    "handover.accepted": ("CU002", ["who offers a package does not accept it"]),
-    "kit.restricted": ("CU002", ["the readers of a restricted kit", "by the own hand alone"]),
-    "term.corrected": ("CU002", ["would end the term that stands too early"]),
-    "package.taken_over": ("CU002", ["only what somebody who left still holds"]),
-    "notice.attempted": ("CU002", ["no message of this kit waits", "the notice period would not be over"]),
-    "destruction.confirmed": ("CU002", ["the cooling-off is shorter"]),
+    "disposal.carried_out": [
+        ONLY_THEN,
+        ("CU002", "something of this kit is left, or still looked for"),
+        ("CU002", "an order of a judge stands on this kit"),
+    ],
+    "disposal.nothing_left": [ONLY_THEN],
+    "handover.accepted": [("CU002", "who offers a package does not accept it")],
+    "kit.restricted": [("CU002", "the readers of a restricted kit"), ("CU002", "by the own hand alone")],
+    "term.corrected": [("CU002", "would end the term that stands too early")],
+    "package.taken_over": [("CU002", "only what somebody who left still holds")],
+    "notice.attempted": [
+        ("CU002", "no message of this kit waits"),
+        ("CU002", "the notice period would not be over"),
+    ],
+    "key.destroyed": [("CU002", "the disposal of this kit may still be contested")],
+    "destruction.confirmed": [("CU002", "the cooling-off is shorter")],
 }
-TO_THE_END = (
-    *("notice.due", "notice.attempted", "term.expired"),
-    *("disposal.proposed", "disposal.approved", "disposal.carried_out"),
-)
+TO_THE_END = ("notice.due", "notice.attempted", "term.expired", "disposal.proposed", "disposal.approved")
 
 
 @pytest.mark.anyio
-async def test_whatever_the_fold_refuses_postgresql_refuses_and_nothing_else(byhand: ByHand) -> None:
+async def test_whatever_the_fold_refuses_postgresql_refuses_and_nothing_else(
+    byhand: ByHand, advance: Advance
+) -> None:
     for seed in range(8):
         chance = Random(seed)
-        walk = Walk(byhand, chance)
+        walk = Walk(byhand, chance, advance)
         walk.register()
         types = sorted(KIT_STEPS)
         for _ in range(60):
@@ -537,11 +566,14 @@ async def test_whatever_the_fold_refuses_postgresql_refuses_and_nothing_else(byh
 
 
 @pytest.mark.anyio
-async def test_postgresql_walks_to_the_end_and_knows_every_state(byhand: ByHand) -> None:
-    walk = Walk(byhand, Random(1))
+async def test_postgresql_walks_to_the_end_and_knows_every_state(byhand: ByHand, advance: Advance) -> None:
+    walk = Walk(byhand, Random(1), advance)
     walk.register()
     for type_ in TO_THE_END:
         walk.onward(type_)
+    walk.step("disposal.carried_out", {})
+    assert byhand.kit(walk.number).retention is Retention.APPROVED, "its packages are left"
+    walk.dispose()
     assert byhand.kit(walk.number).retention is Retention.DISPOSED
     for type_ in sorted(KIT_STEPS):
         walk.step(type_)

@@ -142,6 +142,30 @@ def test_what_comes_between_stops_it_and_the_observer_is_not_told_why(desk: Desk
     assert state(desk, kit) == "expired"
 
 
+@pytest.mark.parametrize("page", [False, True], ids=["over the API", "on the page"])
+def test_in_the_place_of_an_observer_nothing_else_is_signed_or_declined(desk: Desk, page: bool) -> None:
+    kit = desk.at(NURSE).register(desk.now())["kit"]
+    renewal = desk.at(NURSE).post("cards/renewals", {"kit": kit, "how": "in_person"})
+    assert renewal.status_code == 202, renewal.text
+    proposal = renewal.json()["proposal"]
+    nils = desk.at(NURSE_2)
+    if page:
+        cookie = nils.client.post("/session").headers["set-cookie"].partition(";")[0]
+        browser = desk.client(cookie=cookie, origin=desk.base_url)
+        form = {"form_token": browser.get("/api/me").json()["form_token"], "key": "0" * 32}
+        answers = [
+            browser.post(f"/disposals/observe/{proposal}", data=form | {"decision": each})
+            for each in ("sign", "decline")
+        ]
+    else:
+        path = f"disposals/observations/{proposal}"
+        answers = [nils.post(path, {}), nils.client.delete(f"/api/{path}")]
+        assert "not asked to observe" in answers[0].json()["detail"]
+        assert "no kit with this number" not in answers[1].text
+    assert [each.status_code for each in answers] == [404, 404]
+    assert proposal in nils.get("proposals").text
+
+
 # --- conditions and carts ---------------------------------------------------------------------------------
 
 

@@ -284,3 +284,45 @@ def test_two_versions_are_read_aloud_and_compared(capsys: pytest.CaptureFixture[
     assert "From belgium/1 to belgium/2:" in told
     assert "Grace after the end: none -> 14 days" in told
     assert main(["policies", "show", str(SEEDS / "nowhere.json")]) == 1
+
+
+# An adopted version that cannot be read any more
+
+
+def unreadable(desk: Desk) -> None:
+    """What lies in the database as Belgium's second version is garbage; somebody had rights there."""
+    with desk.database.connect("superuser") as connection:
+        connection.execute("SET custody.maintenance = 'on'")
+        connection.execute("ALTER TABLE custody.policy DISABLE TRIGGER USER")
+        connection.execute("UPDATE custody.policy SET document = 'garbage' WHERE version = 2")
+
+
+def test_a_policy_that_cannot_be_read_is_an_alarm_and_the_desk_goes_on_under_the_others(desk: Desk) -> None:
+    adopt(desk, dump([second_version(desk)]).decode())
+    unreadable(desk)
+
+    desk.at(NURSE).register(desk.now())
+
+    for path in ("/", "/policies", "/alarms", "/notices"):
+        answer = desk.at(COORDINATOR).client.get(path, headers={"accept": "text/html"})
+        assert answer.status_code == 200, (path, answer.text)
+    shown = {(each["id"], each["version"]) for each in desk.at(NURSE).get("policies").json()["policies"]}
+    assert ("belgium", 1) in shown
+    assert ("belgium", 2) not in shown
+    (told,) = desk.at(COORDINATOR).get("alarms", rule="policy_unreadable").json()["alarms"]
+    assert (told["about"], told["mine"]) == ("belgium/2", True)
+    assert desk.at(CUSTODIAN).get("policies/belgium/2").status_code == 404
+
+
+def test_only_a_kit_that_keeps_the_policy_that_cannot_be_read_is_refused(desk: Desk) -> None:
+    adopt(desk, dump([second_version(desk)]).decode())
+    before = desk.at(NURSE).register(desk.now())["kit"]
+    unreadable(desk)
+    after = desk.at(NURSE).register(desk.now())["kit"]
+
+    answers = [
+        desk.at(NURSE).post("terms/extensions", {"kit": kit, "how": "in_person"}) for kit in (before, after)
+    ]
+
+    assert [each.status_code for each in answers] == [409, 201], [each.text for each in answers]
+    assert "belgium/2 of this kit is not known here" in answers[0].json()["detail"]

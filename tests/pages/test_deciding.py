@@ -70,6 +70,11 @@ def test_a_destruction_asks_for_identity_and_free_will_apart(pages: Pages) -> No
     second = pages.at(NURSE_2)
     second.press("Compare and sign")
     assert second.sees("yes, I asked and I am certain")
+    assert second.sees("Once you sign, the time to think begins: 30 days, until the end of")
+    second.check(identity="confirmed")
+    second.press("Sign")
+    assert second.sees("You sign that you asked, apart from the other person, and are certain of both")
+    second.check(identity="confirmed", free_will="confirmed")
     second.press("Sign")
 
     nurse.go(f"/kits/{kit}?for=task")

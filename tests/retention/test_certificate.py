@@ -1,5 +1,6 @@
 """The certificate of a disposal as a file: what it carries, how it looks, and what is refused as one."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -131,3 +132,15 @@ def test_a_damaged_certificate_is_read_or_refused_and_never_breaks(data: st.Data
 
 
 CERTIFICATE = certificate_pdf(certificate(ended()[1]))
+
+
+def test_a_filter_that_nobody_knows_is_refused_like_any_other_damage() -> None:
+    data = certificate_pdf(certificate(ended()[1]))
+    places = [each.start() for each in re.finditer(b"/FlateDecode", data)]
+    assert places
+    for place_ in places:
+        changed = data[:place_] + b"/FlateDecodX" + data[place_ + 12 :]
+        with suppress(CertificateRefused):
+            read(changed)
+    with pytest.raises(CertificateRefused, match="cannot be read"):
+        read(data.replace(b"/FlateDecode", b"/FlateDecodX"))

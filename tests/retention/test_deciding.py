@@ -224,7 +224,7 @@ def test_a_wish_taken_back_says_who_took_it_back() -> None:
     kit = asking(kit_of())
     order = TakeBackDestruction(kit=kit.number, how="by_card")
 
-    decided = take_back_destruction(kit, order, card_of(kit.number), BELGIUM)
+    decided = take_back_destruction(kit, order, card_of(kit.number), BELGIUM, NOON)
 
     assert decided.facts[0].fields["decided_by"] == "victim"
     assert then(kit, decided, NOON).destruction is None

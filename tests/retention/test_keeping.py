@@ -14,6 +14,7 @@ from custody.commands import (
     DeclareReport,
     EndLink,
     ExtendTerm,
+    LiftHold,
     LinkInError,
     Paper,
     PlaceHold,
@@ -27,7 +28,7 @@ from custody.people import Actor
 from custody.prosecution import declare
 from custody.protocol import Legal, Retention
 from custody.refusal import NeedsSecond, NotSeen, Refused
-from retention.holds import place_hold
+from retention.holds import lift_hold, place_hold
 from retention.keeping import (
     ask_destruction,
     confirm_destruction,
@@ -127,8 +128,7 @@ def test_no_kit_is_registered_without_a_policy_or_with_an_examination_to_come() 
 
 
 def test_an_examination_of_long_ago_comes_with_its_record_and_leaves_the_whole_notice_period() -> None:
-    week = {"examined_at": NOON - 7 * DAY}
-    assert refused_registration(NOON, BELGIUM, **week).facts
+    assert refused_registration(NOON, BELGIUM, examined_at=NOON - 7 * DAY).facts
     for days in (8, 200, 365):
         with pytest.raises(Refused, match=r"more than 7 days ago.*the year") as refusal:
             refused_registration(NOON, BELGIUM, examined_at=NOON - days * DAY)
@@ -359,7 +359,7 @@ def test_taken_back_extended_or_reported_the_cooling_off_leads_nowhere(protects:
     victim = card_of(kit.number)
     decided = {
         "taken back": lambda: take_back_destruction(
-            kit, TakeBackDestruction(kit=kit.number, how="by_card"), victim, BELGIUM
+            kit, TakeBackDestruction(kit=kit.number, how="by_card"), victim, BELGIUM, at
         ),
         "extended": lambda: extend(kit, ExtendTerm(kit=kit.number, how="by_card"), victim, BELGIUM, at),
         "reported": lambda: declare(kit, DeclareReport(kit=kit.number, how="by_card"), victim),
@@ -371,4 +371,55 @@ def test_taken_back_extended_or_reported_the_cooling_off_leads_nowhere(protects:
     with pytest.raises(NotNow):
         cool_off(kit, BELGIUM, at + 400 * DAY)
     with pytest.raises(Refused, match="No request for destruction stands"):
-        take_back_destruction(kit, TakeBackDestruction(kit=kit.number, how="by_card"), victim, BELGIUM)
+        take_back_destruction(kit, TakeBackDestruction(kit=kit.number, how="by_card"), victim, BELGIUM, at)
+
+
+@pytest.mark.parametrize("reached", ["running", "notice_due"])
+def test_a_wish_is_taken_back_after_the_cooling_off_and_the_term_is_given_back(reached: str) -> None:
+    kit, at = cooling()
+    if reached == "notice_due":  # confirmed while the notice stood, the victim told
+        kit, at = noticed()
+        kit = asked(kit, at)
+        order = ConfirmDestruction(kit=kit.number, **BOTH)
+        kit = then(kit, confirm_destruction(kit, order, NURSE, NURSE_2, BELGIUM, at), at)
+    was = term_end(kit_of())
+    assert kit.destruction is not None
+    assert kit.destruction.until is not None
+    at = kit.destruction.until + 5 * DAY
+    kit = then(kit, cool_off(kit, BELGIUM, at), at)
+    assert term_end(kit) < was
+
+    back = TakeBackDestruction(kit=kit.number, how="by_card")
+    kit = then(kit, take_back_destruction(kit, back, card_of(kit.number), BELGIUM, at), at)
+
+    assert (kit.retention, kit.destruction) == (Retention.RUNNING, None)
+    assert term_end(kit) >= was
+    assert over_at(kit) - at >= 60 * DAY
+    with pytest.raises(NotNow):
+        cool_off(kit, BELGIUM, at + 400 * DAY)
+
+
+def test_a_term_that_expired_without_a_wish_has_none_to_take_back() -> None:
+    kit, at = expired()
+    with pytest.raises(Refused, match="ask to extend the term"):
+        take_back_destruction(kit, TakeBackDestruction(kit=kit.number, how="by_card"), NURSE, BELGIUM, at)
+
+
+@pytest.mark.parametrize("ground", ["suspected_pressure", "safety"])
+def test_a_hold_that_makes_the_wish_doubtful_ends_its_confirmation(ground: str) -> None:
+    kit, at = cooling()
+    kit = held(kit, at + 10 * DAY, ground)
+    assert kit.destruction is not None
+    assert kit.destruction.until is None
+
+    lift = LiftHold(kit=kit.number, hold="ab" * 16, reason="spoken with")
+    kit = then(kit, lift_hold(kit, lift, COORDINATOR, NURSE), at + 70 * DAY)
+
+    with pytest.raises(NotNow):
+        cool_off(kit, BELGIUM, at + 71 * DAY)
+    order = ConfirmDestruction(kit=kit.number, **BOTH)
+    anew = at + 71 * DAY
+    kit = then(kit, confirm_destruction(kit, order, NURSE, NURSE_2, BELGIUM, anew), anew)
+    assert kit.destruction is not None
+    assert kit.destruction.until is not None
+    assert kit.destruction.until - anew >= 30 * DAY

@@ -331,7 +331,7 @@ async def take_back(house: House, life: Life, plan: Plan) -> None:
     await house.tried(
         nurse,
         [life.number],
-        lambda s: keeping.take_back_destruction(s.kit(life.number), order, nurse, house.policies),
+        lambda s: keeping.take_back_destruction(s.kit(life.number), order, nurse, house.policies, s.at),
     )
 
 
