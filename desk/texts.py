@@ -406,7 +406,8 @@ CONDITIONS_MET: Final = (
     _("Item {items} was not found on {at}. It is not destroyed, and the certificate says so."),
     _("Item {items} was not found. It is not destroyed, and the certificate says so."),
     _(
-        "Item {items} is the victim's own: belongings can be returned first; what is not returned is destroyed."
+        "Item {items} is the victim's own: belongings can be returned first; "
+        "what is not returned is destroyed."
     ),
     _("No request of the police named this centre since the examination."),
     _("The request of {zone} of {received} waits for an answer. Answer it first."),
