@@ -1,12 +1,15 @@
 """The command `custody`. Each part is imported when it is asked for, so that
 `custody verify` needs neither the web nor a database.
 
-Exit codes: 0 done; 1 refused or found wrong, with one sentence on stderr; 2 wrong arguments.
+Exit codes: 0 done; 1 refused or found wrong, with one sentence on stderr; 2 wrong arguments; 141 nobody
+reads on.
 """
 
 import argparse
 import contextlib
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -159,7 +162,13 @@ def _masters_commands(under: Any, add: Callable[..., argparse.ArgumentParser]) -
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     try:
-        return int(chosen.run(chosen) or 0)
+        answer = int(chosen.run(chosen) or 0)
+        sys.stdout.flush()
+        return answer
+    except BrokenPipeError:
+        # Whoever reads has seen enough (`| head`). Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except CannotStart as refused:
         print(f"custody: {refused}", file=sys.stderr)
         return 1

@@ -35,7 +35,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from custody import batch, reading
@@ -376,11 +376,22 @@ def _kinds(
     if not policies:
         return together, []
     shortest = min(_fewest_days(policy) for policy in policies)
+    kept = k.document["policy"]
     keys = due(
         k.disposed_at,
         k.retention == Retention.DISPOSED,
         k.key_destroyed_at.is_(None),
         k.disposed_at <= now - timedelta(days=shortest),
+        or_(
+            *(
+                and_(
+                    kept["id"].astext == policy.id,
+                    kept["version"].as_integer() == policy.version,
+                    k.disposed_at <= now - timedelta(days=_fewest_days(policy)),
+                )
+                for policy in policies
+            )
+        ),
     ).join(evidence.data_key, evidence.data_key.c.kit == k.number)
 
     def decide(kit: Kit, at: datetime) -> Decided:

@@ -1,5 +1,10 @@
-"""What the command line refuses before it does anything."""
+"""What the command line refuses before it does anything, and how it ends."""
 
+import os
+import signal
+import subprocess
+import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -35,3 +40,19 @@ def test_the_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "CUSTODY_PORT" in capsys.readouterr().out
+
+
+def test_whoever_reads_only_the_first_lines_is_not_answered_with_a_traceback() -> None:
+    show = ["policies", "show", str(files("retention") / "seed" / "belgium.json")]
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys; from desk.cli import main; sys.exit(main())", *show],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
