@@ -6,12 +6,11 @@ of. What was decided before the race is written again at the trail's new head, a
 """
 
 import asyncio
-import base64
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,16 +19,11 @@ from typing import Any, Final
 import httpx
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
-from custody import private
 from custody.commands import ApproveDisposal, ProposeDisposal
-from custody.disclosure import Part
-from custody.event import Event, Fact, Head, place_in_trail, write_moment
-from custody.kit import Kit, to_document
-from custody.ledger import Decide, salt_part
-from custody.people import CLOCK, Actor
-from custody.trail import after
+from custody.event import Fact
+from custody.ledger import Decide
+from custody.people import CLOCK
 from desk.issuer import settle_database
 from desk.postgres import EmbeddedServer
 from retention.check import newest_slot, run_slot
@@ -37,7 +31,7 @@ from retention.commands import ProveChannel
 from retention.disposal import approve, propose
 from retention.notice import answered, prove_channel
 from tests.conftest import MOVABLE, Database, Engines, _fresh
-from tests.custody.byhand import APPEND, ByHand
+from tests.custody.byhand import ByHand
 from tests.custody.story import (
     CENTRE,
     COORDINATOR,
@@ -46,7 +40,6 @@ from tests.custody.story import (
     NURSE,
     NURSE_2,
     OFFICER,
-    OTHER_CENTRE,
     OTHER_NURSE,
     Story,
     begin,
@@ -54,6 +47,21 @@ from tests.custody.story import (
 )
 from tests.desk.conftest import Desk, running, settings_for
 from tests.retention.kept import BELGIUM, adopt, kept
+from tests.retention.unchecked import (
+    Write,
+    bounce,
+    choice,
+    custody_fact,
+    disposal,
+    extension,
+    hold,
+    offer,
+    order,
+    placed,
+    report,
+    supplement,
+    written,
+)
 
 MOVED, CHECK = "CU001", "23514"
 REFUSED: Final = frozenset({"CU002", "CU003", CHECK})  # no such step, not to be signed so, the kit's own row
@@ -151,196 +159,14 @@ def hand(ground: Ground) -> Iterator[ByHand]:
         yield open_
 
 
-# --- writes made by hand ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Write:
-    """One call of custody.append: who calls, the bytes, and the projection that goes with them."""
-
-    actor: Actor
-    events: tuple[Event, ...]
-    documents: Mapping[str, Any]
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    proposal: tuple[Actor, str | None] | None = None  # proposed by whom, about which kit
-
-    @property
-    def role(self) -> str:
-        return "clerk" if self.actor is CLOCK else "service"
-
-    def do(self, connection: psycopg.Connection, proposal: str | None) -> None:
-        """Give it to the database in the transaction of this connection."""
-        expected: dict[str, int] = {}
-        for event in self.events:
-            expected.setdefault(event.subject, event.number - 1)
-        named = {"proposal": proposal} if proposal else {}
-        connection.execute(
-            APPEND,
-            [
-                Jsonb(self.actor.context()),
-                secrets.token_hex(16),
-                bytes(32),
-                Jsonb(expected),
-                [event.bytes for event in self.events],
-                Jsonb(self.documents),
-                Jsonb({**self.extra, **named}),
-            ],
-        )
-
-
-def _placed(
-    hand: ByHand, kit: Kit, facts: Sequence[Fact]
-) -> tuple[tuple[Event, ...], dict[str, Any], dict[str, Any]]:
-    """The facts at the heads that stand now, folded into ``kit``, whatever stands in the database."""
-    heads: dict[str, Head] = {}
-    events: list[Event] = []
-    extra: dict[str, Any] = {}
-    for fact in facts:
-        head = heads.get(fact.subject) or hand.head(fact.subject)
-        part, salt = salt_part(fact), secrets.token_bytes(16)
-        bound = None if part is None else part.digest(salt.hex())
-        event = place_in_trail(fact, head, hand.now(), salt, bound)
-        heads[fact.subject] = Head(number=event.number, digest=event.digest, recorded_at=event.recorded_at)
-        kit = after(_at_heads(kit, hand, heads, fact.subject, event), event)
-        events.append(event)
-        if part is not None:
-            extra.setdefault("private_parts", []).append(_sealed(len(events) - 1, part, kit.number, event))
-    document = to_document(kit)
-    for trail in ("custody", "choices"):
-        head = heads.get(f"{trail}:{kit.number}") or hand.head(f"{trail}:{kit.number}")
-        document[f"{trail}_head"] = to_document(head)
-    return tuple(events), {kit.number: document}, extra
-
-
-def _at_heads(kit: Kit, hand: ByHand, heads: Mapping[str, Head], subject: str, event: Event) -> Kit:
-    """The kit as it was seen, said to stand where its trail stands now."""
-    before = Head(number=event.number - 1, digest=event.previous)
-    which = f"{subject.split(':')[0]}_head"
-    return replace(kit, **{which: before})  # type: ignore[arg-type]
-
-
-def _sealed(ordinal: int, part: Part, kit: str, event: Event) -> dict[str, Any]:
-    """Sealed with any key: the database cannot open it."""
-    nonces = secrets.token_bytes(private.NONCE_BYTES * len(part.fields))
-    sealed = private.seal(bytes(32), part, kit, event.digest, nonces)
-    return {"ordinal": ordinal, "sealed": base64.b64encode(sealed).decode()}
-
-
-def _choice(kit: str, type_: str, actor: Actor, **fields: Any) -> Fact:
-    return Fact(type=type_, subject=f"choices:{kit}", who=actor.who(), fields=fields)
-
-
-def _custody(kit: str, type_: str, actor: Actor, **fields: Any) -> Fact:
-    return Fact(type=type_, subject=f"custody:{kit}", who=actor.who(), fields=fields)
-
-
-def disposal(hand: ByHand, kit: Kit) -> Write:
-    """Cleo carries out what was approved of the kit as she saw it; Mira signs as the observer."""
-    signed = {"with": [COORDINATOR.signs("approver"), OTHER_NURSE.signs("observer")]}
-    numbers = [{"package": number} for number in sorted(kit.packages)]
-    seals = [{"package": number, "seal_seen": seal_of(number)} for number in sorted(kit.packages)]
-    facts = (
-        _choice(kit.number, "disposal.carried_out", CUSTODIAN_2, packages=numbers, **signed),
-        _custody(kit.number, "package.destroyed", CUSTODIAN_2, packages=seals, **signed),
-    )
-    events, documents, _ = _placed(hand, kit, facts)
-    new = {str(n): p for n, p in hand.kit(kit.number).packages.items() if n not in kit.packages}
-    documents[kit.number]["packages"] |= {n: to_document(p) for n, p in new.items()}
-    return Write(
-        actor=OTHER_NURSE,
-        events=events,
-        documents=documents,
-        proposal=(CUSTODIAN_2, kit.number),
-    )
-
-
-def _of(hand: ByHand, kit: Kit, actor: Actor, *facts: Fact) -> Write:
-    events, documents, extra = _placed(hand, kit, facts)
-    return Write(actor=actor, events=events, documents=documents, extra=extra)
-
-
-def _report(hand: ByHand, kit: Kit) -> Write:
-    return _of(hand, kit, NURSE, _choice(kit.number, "report.declared", NURSE, how="in_person"))
-
-
-def _order(hand: ByHand, kit: Kit) -> Write:
-    order = {"digest": "ab" * 32, "authority": "Onderzoeksrechter Avondland", "dated": "2026-01-02"}
-    return _of(
-        hand,
-        kit,
-        COORDINATOR,
-        _custody(kit.number, "order.entered", COORDINATOR, order=order),
-        _held(kit, COORDINATOR, "order"),
-    )
-
-
-def _held(kit: Kit, actor: Actor, ground: str) -> Fact:
-    return _choice(kit.number, "hold.placed", actor, hold={"id": secrets.token_hex(16), "ground": ground})
-
-
-def _hold(hand: ByHand, kit: Kit) -> Write:
-    return _of(hand, kit, NURSE, _held(kit, NURSE, "suspected_pressure"))
-
-
-def _extension(hand: ByHand, kit: Kit) -> Write:
-    assert kit.term is not None
-    assert kit.policy is not None
-    later = kit.term.over_at + timedelta(days=400)
-    term = {
-        "start": kit.term.start.isoformat(),
-        "end": (kit.term.end + timedelta(days=400)).isoformat(),
-        "notice_on": (kit.term.notice_on + timedelta(days=400)).isoformat(),
-        "over_at": write_moment(later),
-    }
-    fields = {
-        "how": "in_person",
-        "term": term,
-        "policy": {"id": kit.policy.id, "version": kit.policy.version},
-    }
-    return _of(hand, kit, NURSE, _choice(kit.number, "term.extended", NURSE, **fields))
-
-
-def _offer(hand: ByHand, kit: Kit) -> Write:
-    offered = _custody(
-        kit.number,
-        "handover.offered",
-        NURSE,
-        packages=[{"package": 1, "seal": seal_of(1)}],
-        handover=secrets.token_hex(16),
-        counterpart={"organisation": OTHER_CENTRE, "organisation_name": "Zorgcentrum Maanhoek"},
-        due_at=write_moment(hand.now() + DAY),
-    )
-    return _of(hand, kit, NURSE, offered)
-
-
-def _supplement(hand: ByHand, kit: Kit) -> Write:
-    packed = _custody(
-        kit.number,
-        "package.packed",
-        NURSE,
-        packages=[{"package": 4, "kind": "clothing_bag", "storage": "dry"}],
-        brought_by="victim",
-    )
-    return _of(hand, kit, NURSE, packed)
-
-
-def _bounce(hand: ByHand, kit: Kit) -> Write:
-    row = hand.of("superuser").execute(
-        "SELECT encode(event, 'hex') FROM retention.outbox WHERE kit = %s", [kit.number]
-    )
-    (event,) = row.fetchone() or (None,)
-    back = _choice(kit.number, "notice.attempted", CLOCK, how="bounced", channel="email", cites=[event])
-    return _of(hand, kit, CLOCK, back)
-
-
 RIVALS: Final = {
-    "report": _report,
-    "order": _order,
-    "hold": _hold,
-    "extension": _extension,
-    "hand-over": _offer,
-    "supplement": _supplement,
-    "bounce": _bounce,
+    "report": report,
+    "order": order,
+    "hold": hold,
+    "extension": extension,
+    "hand-over": offer,
+    "supplement": supplement,
+    "bounce": bounce,
 }
 
 
@@ -549,7 +375,7 @@ def test_a_request_that_comes_after_the_disposal_waits_for_it_and_is_received(
 def test_an_order_without_its_hold_is_still_an_order(ground: Ground, hand: ByHand, kit: str) -> None:
     seen = hand.kit(kit)
     order = {"digest": "cd" * 32, "authority": "Onderzoeksrechter Avondland", "dated": "2026-01-02"}
-    entered = _of(hand, seen, COORDINATOR, _custody(kit, "order.entered", COORDINATOR, order=order))
+    entered = written(hand, seen, COORDINATOR, custody_fact(kit, "order.entered", COORDINATOR, order=order))
 
     if alone(ground, hand, entered) is None:
         assert alone(ground, hand, disposal(hand, seen)) in REFUSED
@@ -568,8 +394,8 @@ def test_a_disposal_of_which_nothing_is_destroyed_is_refused(ground: Ground, han
     seen = hand.kit(kit)
     signed = {"with": [COORDINATOR.signs("approver"), OTHER_NURSE.signs("observer")]}
     numbers = [{"package": number} for number in sorted(seen.packages)]
-    done = _choice(kit, "disposal.carried_out", CUSTODIAN_2, packages=numbers, **signed)
-    events, documents, _ = _placed(hand, seen, [done])
+    done = choice(kit, "disposal.carried_out", CUSTODIAN_2, packages=numbers, **signed)
+    events, documents, _ = placed(hand, seen, [done])
     half = Write(actor=OTHER_NURSE, events=events, documents=documents, proposal=(CUSTODIAN_2, kit))
 
     assert alone(ground, hand, half) in REFUSED
@@ -624,7 +450,7 @@ def test_the_observer_who_signs_while_a_hold_arrives_is_refused_in_plain_words(
     asked = desk.at(CUSTODIAN_2).post("disposals", order)
     assert asked.status_code == 202, asked.text
     proposal = asked.json()["proposal"]
-    first = Racer(ground.database, hand, _hold(hand, seen))
+    first = Racer(ground.database, hand, hold(hand, seen))
     first.begin()
 
     answer = answer_while_held(

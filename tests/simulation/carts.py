@@ -17,7 +17,7 @@ from retention.disposal import approve, carry_out, propose, withdraw_disposal
 from retention.eligibility import remaining
 from retention.keeping import close_empty
 from tests.simulation.house import House, Staff
-from tests.simulation.lives import Life, Plan
+from tests.simulation.life import Life, Plan
 
 
 async def work_on(house: House, life: Life, plan: Plan, state: str) -> bool:

@@ -6,9 +6,8 @@ is part of life and is counted. Nothing here knows the rules; the observer does.
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from random import Random
 from typing import Any, Final
 
 from custody.commands import (
@@ -43,9 +42,7 @@ from custody.decision import Decided, Seen
 from custody.handling import find, lose, store
 from custody.handover import accept, offer
 from custody.items import TYPES
-from custody.kit import Kit
 from custody.ledger import place
-from custody.number import RANDOM_BYTES, issue
 from custody.people import Actor, Function
 from custody.prosecution import answer, confirm_order, link, request
 from custody.searching import end_search
@@ -55,7 +52,8 @@ from retention.deciding import confirm_majority
 from retention.holds import lift_hold, place_hold, review_hold
 from retention.notice import attempt, change_channel, prove_channel, send
 from tests.custody.story import ANALYST, LAB, OFFICE, OFFICER, ZONE
-from tests.simulation.house import House, Staff
+from tests.simulation.house import House
+from tests.simulation.life import Life, Plan, refs, seen_kit
 
 ADDRESSES: Final = {
     "email": "nobody@mail.example",
@@ -64,51 +62,7 @@ ADDRESSES: Final = {
 }
 CALL_IN: Final = (1, 12)
 
-
-@dataclass(slots=True)
-class Life:
-    """One kit: who keeps it, what is drawn for it, what was planned."""
-
-    index: int
-    rng: Random = field(repr=False)
-    staff: Staff
-    number: str
-    age_class: str
-    channel: str
-    packages: int
-    arrives: float  # days after the beginning
-    ways: list[str] = field(default_factory=list)
-    calls: int = 0
-
-    def within(self, least: float, most: float) -> float:
-        return self.rng.uniform(least, most)
-
-    def happens(self, chance: float) -> bool:
-        return self.rng.random() < chance
-
-
-Plan = Callable[[float, Life, str], None]
-"""So many days from now, this is done about this kit."""
-
 Doing = Callable[[House, Life, Plan], Awaitable[None]]
-
-
-def born(seed: int, index: int, arrives: float, staff: Staff) -> Life:
-    """A life whose every draw follows from the seed and the number of the kit."""
-    rng = Random(f"{seed}:{index}")
-    number = None
-    while number is None:
-        number = issue(rng.randbytes(RANDOM_BYTES))
-    return Life(
-        index=index,
-        rng=rng,
-        staff=staff,
-        number=number,
-        age_class=rng.choices(["adult", "minor", "unknown"], [80, 15, 5])[0],
-        channel=rng.choices(["none", "email", "sms", "phone"], [30, 30, 15, 25])[0],
-        packages=rng.choices([1, 2], [75, 25])[0],
-        arrives=arrives,
-    )
 
 
 # --- arriving -----------------------------------------------------------------------------------------
@@ -200,11 +154,6 @@ def _plan_a_life(life: Life, plan: Plan) -> None:
         plan(life.within(365, 17 * 365), life, "come_of_age")
 
 
-def refs(life: Life, kit: Kit, *numbers: int) -> tuple[PackageRef, ...]:
-    open_ = [p for p in kit.open_packages if not numbers or p.package in numbers]
-    return tuple(PackageRef(kit=life.number, package=p.package, seal=p.seal) for p in open_)
-
-
 async def shelve(house: House, life: Life, plan: Plan) -> None:
     """What lies in hands goes into its place."""
     staff = life.staff
@@ -218,10 +167,6 @@ async def shelve(house: House, life: Life, plan: Plan) -> None:
                 [life.number],
                 lambda s, o=order: store(s, o, staff.nurse, house.directory),  # type: ignore[misc]
             )
-
-
-async def seen_kit(house: House, life: Life) -> Kit:
-    return (await house.ledger.look(life.staff.nurse, [life.number])).kit(life.number)
 
 
 # --- the victim decides -----------------------------------------------------------------------------

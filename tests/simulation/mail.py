@@ -9,7 +9,7 @@ from typing import Final
 from custody.event import Event
 from retention import outbox
 from tests.simulation.house import House
-from tests.simulation.lives import Life
+from tests.simulation.life import Life
 
 AWAY_EVERY: Final = 53  # days: then the server is away for a week
 AWAY: Final = 7

@@ -30,7 +30,8 @@ from retention.policy import load
 from tests.custody.story import OFFICER
 from tests.simulation.carts import carry, work_on
 from tests.simulation.house import HERE, THERE, House, Staff, counted
-from tests.simulation.lives import CALL_IN, DOINGS, Life, born
+from tests.simulation.life import Life, born
+from tests.simulation.lives import CALL_IN, DOINGS
 from tests.simulation.mail import Mail
 from tests.simulation.observer import Observer
 from tests.simulation.promised import rules_of

@@ -23,7 +23,7 @@ from tests.conftest import Database
 from tests.simulation import lives
 from tests.simulation.figures import draw, rows_of, show
 from tests.simulation.house import close_house, open_house
-from tests.simulation.lives import Life, Plan
+from tests.simulation.life import Life, Plan
 from tests.simulation.sixty import Scale, Sixty
 
 Patch = pytest.MonkeyPatch
