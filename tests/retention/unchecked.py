@@ -1,4 +1,4 @@
-"""Writes about a kit that nobody checked: made by hand at the new head of a trail, folded and sent as they are."""
+"""Writes about a kit that nobody checked: made by hand at the new head of a trail, and sent as they are."""
 
 import base64
 import secrets
