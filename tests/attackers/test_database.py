@@ -42,6 +42,7 @@ from tests.custody.test_event import SAMPLES
 from tests.desk.conftest import Desk
 from tests.postgres.evidence import Evidence, evidence_on
 from tests.retention.kept import OBSERVER, adopt, kept_until_approved
+from tests.retention.unchecked import disposal
 
 pytestmark = pytest.mark.anyio
 
@@ -206,24 +207,17 @@ async def test_without_any_rule_of_the_service_a_protected_kit_is_not_disposed_o
     story = await begin(engines.service, engines.clerk)
     await adopt(story)
     number = await kept_until_approved(story, advance)
-    packages = [{"package": n} for n in (1, 2, 3)]
-    signs = [COORDINATOR.signs("approver"), OBSERVER.signs("observer")]
     with ByHand(database) as byhand:
-        fact = Fact(
-            type="disposal.carried_out",
-            subject=f"choices:{number}",
-            who=CUSTODIAN_2.who(),
-            fields={"packages": packages, "with": signs},
-        )
+        write = disposal(byhand, byhand.kit(number))
         proposal = byhand.propose(CUSTODIAN_2, number)
         inside = byhand.of("superuser")
         for what, protect in PROTECTS.items():
             with inside.transaction(force_rollback=True):
                 inside.execute(sql.SQL(protect))
                 with pytest.raises(psycopg.Error) as told, inside.transaction():
-                    byhand.write(OBSERVER, fact, proposal=proposal, connection=inside)
+                    write.do(inside, proposal)
                 assert told.value.sqlstate in (PROTOCOL, CHECK), what
-        byhand.write(OBSERVER, fact, proposal=proposal)  # nothing protects it any more
+        write.do(byhand.of(), proposal)  # nothing protects it any more
     assert (await story.kit(number)).retention is Retention.DISPOSED
 
 
