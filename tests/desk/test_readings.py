@@ -186,8 +186,9 @@ def test_who_looks_at_what_waits_for_a_signature_leaves_a_record(desk: Desk) -> 
     lift = {"kit": kit, "hold": hold["id"], "reason": "it was looked at"}
     proposal = desk.at(COORDINATOR).post("holds/lifts", lift).json()["proposal"]
     assert desk.at(NURSE_2).client.get(f"/signatures/{proposal}").status_code == 200
-    (looked,) = records(desk, NURSE_2)
-    assert (looked.get("read"), looked.get("kit")) == ("proposal", kit)
+    looked = [(each.get("read"), each.get("kit")) for each in records(desk, NURSE_2)]
+    # The page says on what ground the hold stands and what was seen of the victim's choices: two looks more.
+    assert looked == [("proposal", kit), ("kit_read", kit), ("choices_trail_read", kit)]
 
 
 # --- the glass --------------------------------------------------------------------------------------------

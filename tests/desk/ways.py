@@ -419,7 +419,12 @@ def _do_pages(at: str) -> Iterator[Way]:
         # An answer's page is asked of a request, not of a kit; a disposal is carried out in a cart.
         if door.action not in ("request.answer", "disposal.carry_out"):
             yield Way(
-                name=f"GET /do/{door.action}", method="GET", ask=opened, says=door.action, decides=reads
+                name=f"GET /do/{door.action}",
+                method="GET",
+                ask=opened,
+                says=door.action,
+                decides=reads,
+                about_kits=door.action not in WITHOUT_KIT,  # its page asks for a file instead
             )
             yield Way(
                 name=f"POST /do/{door.action}",
