@@ -45,7 +45,14 @@ PAUSES: Final = (
 LEASE: Final = timedelta(minutes=10)
 """A row that was claimed and not answered for so long is anybody's: its sender is gone."""
 
-OVERTAKES: Final = ("channel.changed", "term.extended", "term.corrected", "term.moved", "report.declared")
+OVERTAKES: Final = (
+    "channel.changed",
+    "majority.confirmed",  # who reads at the address of before is not known any more
+    "term.extended",
+    "term.corrected",
+    "term.moved",
+    "report.declared",
+)
 """What after the asking makes a message pointless, or would send it where it must not go."""
 
 

@@ -23,7 +23,8 @@ from desk.mail import MailServer, Sender
 from desk.notifier import Notifier, bounced
 from desk.settings import Settings, read
 from retention import outbox
-from retention.commands import ChangeChannel, ProveChannel, SendNotice
+from retention.commands import ChangeChannel, ConfirmMajority, ProveChannel, SendNotice
+from retention.deciding import confirm_majority
 from retention.holds import place_hold
 from retention.keeping import extend
 from retention.notice import attempt, change_channel, prove_channel, send
@@ -75,15 +76,17 @@ def box() -> Iterator[Mailbox]:
 
 
 @pytest.fixture
-async def house(engines: Engines, box: Mailbox, advance: Advance, tmp_path: Path) -> House:
+async def house(
+    engines: Engines, box: Mailbox, advance: Advance, tmp_path: Path, request: pytest.FixtureRequest
+) -> House:
     story = await begin(engines.service, engines.clerk)
     await adopt(story)
-    number = await kept(story)
-    order = ProveChannel(kit=number, how="message_shown")
-    await story.do(NURSE, [number], lambda seen: prove_channel(seen.kit(number), order, NURSE))
+    number = await kept(story, getattr(request, "param", "adult"))
     term = (await story.kit(number)).term
     assert term is not None
     advance(term.notice_on - term.start + DAY)
+    order = ProveChannel(kit=number, how="message_shown")
+    await story.do(NURSE, [number], lambda seen: prove_channel(seen.kit(number), order, NURSE))
     assert (await check(story)).notices_due == 1
     settings = replace(
         read({"CUSTODY_DATA": str(tmp_path)}),
@@ -286,6 +289,15 @@ async def test_nothing_goes_to_an_address_that_was_replaced_and_a_person_sends_t
     (received,) = house.box.received
     assert received.rcpt_tos == ["new@post.example"]
     assert message_from_bytes(received.content or b"")["subject"] == "Erinnerung"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("house", ["minor"], indirect=True)
+async def test_a_message_that_waits_does_not_go_to_the_address_of_before_majority(house: House) -> None:
+    order = ConfirmMajority(kit=house.kit, how="in_person")
+    await house.do(lambda seen: confirm_majority(seen.kit(house.kit), order, NURSE, NURSE_2))
+    await house.notifier().send_due()
+    assert house.box.received == []
+    assert (await house.row()).outcome == "not_wanted"
 
 
 async def test_who_was_reached_by_telephone_meanwhile_gets_no_message(house: House) -> None:
