@@ -3,7 +3,8 @@
 A PDF/A-3B for people and for the files of the centre. It carries, as embedded files, the exact bytes of the
 event in which the destruction stands in the custody trail (``<kit number>.json``) and the proof that this
 event is in the log (``<kit number>.tlog-proof``, C2SP tlog-proof@v1). One certificate speaks of one kit, or
-of all kits of a cart.
+of all kits of a cart. What was found after its kit was closed is destroyed by an event of its own, which is
+embedded beside the first one under its number in the custody trail (``<kit number>-<number>.json``).
 
 It goes into files, so it says nothing of the victim's choices: no event of the choices trail is in it, only
 the rule that every disposal met. Types of items stand in the private part and are not named either.
@@ -57,6 +58,8 @@ CONDITIONS: Final = (
 )
 """What stood at the moment of every disposal: the rules and the database refuse it otherwise."""
 
+FOUND_LATER: Final = "Found after the kit was closed, and destroyed then."
+
 NOT_PROVED: Final = (
     "Anything else that is printed on the pages: compare it with the events inside, whose digests stand"
     " above.",
@@ -75,7 +78,7 @@ class CertificateRefused(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """One kit of a certificate.
+    """One kit of a certificate; what was found and destroyed later is one more of the same kit.
 
     ``event`` and ``proof`` are exact bytes. ``packages`` tells of each package by its number what kind it is
     and how it was stored, in words. ``key_until`` is the day on which the key of the private part is
@@ -162,11 +165,13 @@ def certificate_pdf(certificate: Certificate) -> bytes:
     """The certificate as PDF/A-3B with its events and proofs inside. Raises CertificateRefused where the
     events are not of a destruction."""
     events = [_event(each.event) for each in certificate.kits]
-    if not 1 <= len(events) <= MOST_KITS or len({_kit(e) for e in events}) != len(events):
+    if not 1 <= len({_kit(e) for e in events}) <= MOST_KITS or len({e.digest for e in events}) != len(events):
         raise CertificateRefused(f"a certificate speaks of 1 to {MOST_KITS} kits, each once")
     attached = []
+    named: set[str] = set()
     for event, each in zip(events, certificate.kits, strict=True):
-        name = _kit(event)
+        name = _later(event) if _kit(event) in named else _kit(event)
+        named.add(name)
         attached.append(
             Attached(f"{name}{EVENT}", "application/json", "The event of the destruction", each.event)
         )
@@ -191,7 +196,8 @@ def certificate_pdf(certificate: Certificate) -> bytes:
         )
         for number, marks in enumerate(flow.pages, 1)
     ]
-    numbers = ", ".join(_written(e) for e in events[:3]) + (" …" if len(events) > 3 else "")
+    kits = list(dict.fromkeys(_written(e) for e in events))
+    numbers = ", ".join(kits[:3]) + (" …" if len(kits) > 3 else "")
     return pdf(pages, certificate.made_at, f"{title} {numbers}", attached)
 
 
@@ -209,12 +215,17 @@ def _one(flow: _Pages, certificate: Certificate, event: Event, ended: Ended, tit
 
 def _many(flow: _Pages, certificate: Certificate, events: Sequence[Event], title: str) -> None:
     flow.text(title, 15, Weight.BOLD)
-    flow.text(f"{len(events)} kits", 20, Weight.BOLD)
+    count = len({_kit(e) for e in events})
+    flow.text(_written(events[0]) if count == 1 else f"{count} kits", 20, Weight.BOLD)
     flow.text(certificate.centre, 11)
+    seen: set[str] = set()
     for event, ended in zip(events, certificate.kits, strict=True):
         flow.room(40)
         flow.y += 4
         flow.text(_written(event), 15, Weight.BOLD)
+        if _kit(event) in seen:
+            flow.text(FOUND_LATER)
+        seen.add(_kit(event))
         _facts(flow, certificate, event, ended, short=True)
     flow.heading("What stood when each kit was disposed of")
     for each in CONDITIONS:
@@ -304,6 +315,11 @@ def _kit(event: Event) -> str:
     return event.subject.partition(":")[2]
 
 
+def _later(event: Event) -> str:
+    """Under which name a later destruction of the same kit is embedded."""
+    return f"{_kit(event)}-{event.number}"
+
+
 def _written(event: Event) -> str:
     return written(KitNumber(_kit(event)))
 
@@ -324,7 +340,7 @@ def _event(data: bytes) -> Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
-    """What a certificate carries for one kit, read and not yet believed."""
+    """What a certificate carries for one kit, read and not yet believed; ``kit`` is the name it has there."""
 
     kit: str
     event: bytes
@@ -355,7 +371,7 @@ def read(data: bytes) -> Read:
         raise CertificateRefused(
             "it does not carry events of a disposal, each with its proof, and nothing else"
         )
-    if len(kits) > MOST_KITS:
+    if len({kit.partition("-")[0] for kit in kits}) > MOST_KITS:
         raise CertificateRefused(f"it carries more than {MOST_KITS} kits")
     return Read(
         kits=tuple(
@@ -416,7 +432,7 @@ def _events(certificate: Read) -> tuple[list[Event], Finding, Finding]:
             people = people or f"{each.kit}: {wrong}."
             continue
         events.append(event)
-        if _kit(event) != each.kit:
+        if each.kit not in (_kit(event), _later(event)):
             carried = carried or f"The event under the name {each.kit} is of another kit."
         signed = {str(w.get("part")): w.get("person") for w in event.get("with") or ()}
         everybody = {event.who.get("person"), signed.get("approver"), signed.get("observer")}
@@ -431,7 +447,7 @@ def _events(certificate: Read) -> tuple[list[Event], Finding, Finding]:
     count = sum(len(event.get("packages")) for event in events)
     return (
         events,
-        _finding(1, carried, f"{len(certificate.kits)} kits, {count} packages destroyed."),
+        _finding(1, carried, f"{len({_kit(e) for e in events})} kits, {count} packages destroyed."),
         _finding(2, people, f"{told}."),
     )
 

@@ -319,10 +319,11 @@ async def _ended(request: Request, actor: Actor, kits: Sequence[Kit]) -> list[En
         dates = await key_dates(request, actor, kit)
         async with seen_by(service(request).engine, actor) as connection:
             events = await reading.trail(connection, kit.number, Trail.CUSTODY)
-        destroyed = next((e for e in reversed(events) if e.type == "package.destroyed"), None)
-        if destroyed is None or dates is None:
+        destroyed = [e for e in events if e.type == "package.destroyed"]
+        if not destroyed or dates is None:
             raise Refused("Nothing of this kit was destroyed: there is no certificate.")
-        found.append((kit, destroyed, dates))
+        found += [(kit, each, dates) for each in destroyed]  # what was found later is destroyed later
+    first = {kit.number: event.digest for kit, event, _ in reversed(found)}.values()
     async with seen_by(service(request).engine, actor) as connection:
         digests = [bytes.fromhex(event.digest) for _, event, _ in found]
         proofs = await logs.prove(connection, "events", digests, "signed")
@@ -336,7 +337,7 @@ async def _ended(request: Request, actor: Actor, kits: Sequence[Kit]) -> list[En
             key_until=dates[0],
             backups_until=dates[1],
             key_destroyed=kit.key_destroyed_at is not None,
-            not_found=not_found(kit),
+            not_found=not_found(kit) if event.digest in first else (),
         )
         for (kit, event, dates), digest in zip(found, digests, strict=True)
     ]

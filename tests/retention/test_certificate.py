@@ -1,5 +1,6 @@
 """The certificate of a disposal as a file: what it carries, how it looks, and what is refused as one."""
 
+import json
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custody.decision import Seen
+from custody.event import decode
 from custody.ledger import place
 from retention.certificate import Certificate, CertificateRefused, Ended, certificate_pdf, check, read
 from retention.disposal import carry_out
@@ -91,6 +93,31 @@ def test_many_kits_flow_over_pages_and_each_is_carried_inside() -> None:
     assert {each.kit: each.event for each in carried.kits} == {n: k.event for n, k in kits.items()}
     with pytest.raises(CertificateRefused, match="each once"):
         certificate_pdf(certificate(*list(kits.values())[:1] * 2))
+
+
+def test_what_was_found_and_destroyed_later_stands_beside_the_rest_of_its_kit() -> None:
+    number, kit = ended()
+    first = decode(kit.event)
+    values = {**first.values, "number": first.number + 3, "packages": [{"package": 4, "seal_seen": "S-0004"}]}
+    bytes_ = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    data = certificate_pdf(
+        certificate(kit, replace(kit, event=bytes_, packages={4: "bag, dry"})),
+    )
+
+    said = " ".join(" ".join(pdf_texts(data)).split())
+    for told in (
+        "Package 1",
+        "Package 4",
+        "seal S-0004",
+        "Found after the kit was closed, and destroyed then.",
+    ):
+        assert told in said
+    carried = read(data)
+    assert [each.kit for each in carried.kits] == [number, f"{number}-{first.number + 3}"]
+    verdict = check(carried, None)
+    assert {f.number: f.holds for f in verdict.findings} == {1: True, 2: True, 3: False, 4: None, 5: True}
+    renamed = replace(carried, kits=tuple(replace(each, kit=f"{number}-1") for each in carried.kits))
+    assert check(renamed, None).findings[0].holds is False
 
 
 def test_without_a_proof_nothing_is_said_to_be_in_the_log() -> None:
