@@ -3,14 +3,14 @@
 One small function for each type, as `custody.trail` has them for the custody trail; `CHOICES` names them all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Final
 
 from custody.axes import NotAStep
 from custody.event import Event, read_moment
-from custody.kit import Attempt, Destruction, Disposal, Hold, Kit, Policy, Term, changed
-from custody.protocol import ENDED, Custody, Legal, Retention
+from custody.kit import Attempt, Destruction, Disposal, Hold, Kit, Package, Policy, Term, changed
+from custody.protocol import Custody, Legal, Retention
 
 
 def numbers_of(event: Event, name: str, key: str) -> tuple[int, ...]:
@@ -160,12 +160,26 @@ def forget_notices(kit: Kit) -> Kit:
     return changed(kit, expires_at=None, remind_on=None, attempts=())
 
 
+def left(kit: Kit) -> tuple[Package, ...]:
+    """What is to be destroyed or still looked for: what has not ended, nor is lost with its search ended."""
+    return tuple(p for p in kit.open_packages if not (p.state is Custody.LOST and p.search_ended))
+
+
 def _nothing_left(kit: Kit, event: Event) -> Kit:
-    """Of what is not ended, all is lost, and two people ended the search for it. Raises NotAStep."""
-    for package in kit.packages.values():
-        if package.state not in ENDED and not (package.state is Custody.LOST and package.search_ended):
-            raise NotAStep("custody", package.state, package.package)
-    return changed(kit, disposed_at=event.recorded_at)
+    """Of what is not ended, all is lost, and two people ended the search for it. Raises NotAStep.
+
+    Who they were is kept: the second one approved the end of the kit, whatever is found of it later.
+    """
+    for package in left(kit):
+        raise NotAStep("custody", package.state, package.package)
+    others: Sequence[Mapping[str, str]] = event.get("with") or ({},)
+    closed = Disposal(
+        proposed_by=event.who.get("person"),
+        proposed_at=event.recorded_at,
+        approved_by=others[0].get("person"),
+        approved_at=event.recorded_at,
+    )
+    return changed(kit, disposed_at=event.recorded_at, disposal=closed)
 
 
 def refuse_new(kit: Kit, event: Event) -> None:
@@ -177,11 +191,13 @@ def refuse_new(kit: Kit, event: Event) -> None:
     untold = kit.expires_at is None or kit.expires_at > at
     over = kit.term is not None and kit.term.over_at <= at
     of_age = kit.age_class == "adult" or kit.of_age_at is not None
+    closed = kit.retention is Retention.DISPOSED  # its notice was settled long ago, if there was one
     words = BY_CLOCK if event.who.get("function") == "clock" else BY_PEOPLE
     sends = event.type in ("notice.due", "notice.repeated", "notice.queued") and event.get("channel")
     if (
         (event.type == "term.expired" and (untold or not over))
-        or (event.type in ("disposal.approved", "disposal.carried_out") and untold)
+        or (event.type in ("disposal.approved", "disposal.carried_out") and untold and not closed)
+        or (event.type == "disposal.approved" and closed and not left(kit))
         or (event.type == "destruction.confirmed" and not of_age)
         or (sends and (sends not in BY_SERVICE or sends != kit.channel))
         or (event.type == "notice.attempted" and event.get("how") not in words)
@@ -225,7 +241,12 @@ def _proposed(kit: Kit, event: Event) -> Kit:
 
 
 def _approved(kit: Kit, event: Event) -> Kit:
-    if kit.disposal is None or kit.disposal.proposed_by == event.who.get("person"):
+    """Who approves has not proposed. Raises NotAStep.
+
+    What was found after a disposal nobody proposes: it is approved anew where who approved that has left.
+    """
+    anew = kit.retention is Retention.DISPOSED
+    if kit.disposal is None or (kit.disposal.proposed_by == event.who.get("person") and not anew):
         raise NotAStep("retention", kit.retention)
     return changed(
         kit,

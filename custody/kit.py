@@ -153,9 +153,11 @@ class Destruction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disposal:
+    """How a kit ends. Without packages: two people signed that nothing was left; the second approved it."""
+
     proposed_by: str | None
     proposed_at: datetime
-    packages: tuple[int, ...]
+    packages: tuple[int, ...] = ()
     approved_by: str | None = None
     approved_at: datetime | None = None
 

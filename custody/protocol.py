@@ -434,7 +434,9 @@ CHOICES_STEPS: Final[Mapping[str, Step]] = {
         "a custodian proposes the disposal", "packages", legal=UNREPORTED, retention={R.EXPIRED: R.PROPOSED}
     ),
     "disposal.approved": choices_step(
-        "a coordinator approves the disposal", legal=UNREPORTED, retention={R.PROPOSED: R.APPROVED}
+        "a coordinator approves the disposal, or anew that of what was found after it",
+        legal=UNREPORTED,
+        retention={R.PROPOSED: R.APPROVED, R.DISPOSED: R.DISPOSED},
     ),
     "disposal.withdrawn": choices_step(
         "the proposal or approval is taken back",

@@ -12,8 +12,10 @@ from custody import commands as c
 from custody import handling, handover, prosecution, registering, restriction, searching, stock_take
 from custody.decision import Decided, Seen
 from custody.items import TYPES
-from custody.people import Actor
+from custody.kit import Kit
+from custody.people import STAFF, Actor
 from custody.permission import permit
+from custody.protocol import Retention
 from custody.refusal import Refused
 from desk.door import Doing as Doing
 from desk.door import Door as Door
@@ -69,15 +71,31 @@ def _carry_out(x: Doing, o: c.CarryOutDisposal, s: Seen) -> Decided:
         ) from None
 
 
+def _approver(x: Doing, kit: Kit) -> Actor:
+    """Who approved the disposal, in a function of today. Raises Refused.
+
+    Nothing was left of a kit: then the second person who signed that, in any function. What is found later is
+    destroyed on that signature, or on a new one.
+    """
+    approved = kit.disposal.approved_by if kit.disposal else None
+    if approved is None:
+        raise Refused("Nobody has approved the disposal of this kit.")
+    if kit.retention is not Retention.DISPOSED:
+        return x.person(approved, kit.centre, "coordinator")
+    for each in x.directory.appointments:
+        if each.person == approved and each.organisation == kit.centre and each.function in STAFF:
+            return each.actor()
+    raise Refused(
+        "Who approved the end of this kit works here no longer. A coordinator approves anew what was found."
+    )
+
+
 def _carried_out(x: Doing, o: c.CarryOutDisposal, s: Seen) -> Decided:
     approvers = []
     for number in disposal.kits_of(o):
         kit = s.kit(number)
         permit("disposal.carry_out", x.actor, kit)
-        approved = kit.disposal.approved_by if kit.disposal else None
-        if approved is None:
-            raise Refused("Nobody has approved the disposal of this kit.")
-        approvers.append(x.person(approved, kit.centre, "coordinator"))
+        approvers.append(_approver(x, kit))
     observer = _observer(x, o)
     return disposal.carry_out(s, o, x.actor, observer, *approvers, unanswered_requests=x.unanswered)
 

@@ -46,7 +46,6 @@ class Kind(StrEnum):
 
     PERSON = "person"
     CARD = "card"
-    CHANNEL_TEST = "channel_test"
 
 
 IDLE: Final = {Kind.PERSON: timedelta(minutes=30), Kind.CARD: timedelta(minutes=10)}

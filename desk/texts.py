@@ -409,6 +409,7 @@ CONDITIONS_MET: Final = (
         "Item {items} is the victim's own: belongings can be returned first; "
         "what is not returned is destroyed."
     ),
+    _("The kit was closed on {at}, and package {packages} was found afterwards."),
     _("No request of the police named this centre since the examination."),
     _("The request of {zone} of {received} waits for an answer. Answer it first."),
     _("The request of {zone} of {received} was matched with this kit by {people} on {answered}."),
@@ -439,6 +440,7 @@ ALARMS: Final[Mapping[str, str]] = {
     "expired_not_reviewed": _("A term that is over, and nobody has looked at the kit"),
     "proposed_not_decided": _("A disposal that is proposed and not decided"),
     "approved_not_carried_out": _("A disposal that is approved and not carried out"),
+    "found_after_disposal": _("A package that was found after its kit was closed"),
     "hold_not_reviewed": _("A hold that nobody has looked at again"),
     "report_not_linked": _("A report that was declared and is not linked"),
     "link_not_picked_up": _("A linked kit that the police have not picked up"),
@@ -467,6 +469,7 @@ ALARM_STEPS: Final[Mapping[str, str]] = {
     ),
     "proposed_not_decided": _("Approve the disposal, or take it back."),
     "approved_not_carried_out": _("Carry it out before an observer, or take it back."),
+    "found_after_disposal": _("Have it destroyed before an observer, as the rest of its kit."),
     "hold_not_reviewed": _(
         "Look whether the hold is still needed, then name the next day of review or lift it."
     ),
@@ -493,6 +496,7 @@ ALARM_TIMES: Final[Mapping[str, str]] = {
     "expired_not_reviewed": _("as long as the policy gives for it"),
     "proposed_not_decided": _("as long as the policy gives for looking at a term that is over"),
     "approved_not_carried_out": _("as long as the policy gives for it"),
+    "found_after_disposal": _("at once"),
     "hold_not_reviewed": _("its day of review, or as long as the policy gives"),
     "report_not_linked": _("as long as the policy gives for it"),
     "link_not_picked_up": _("as long as the policy gives for it"),

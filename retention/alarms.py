@@ -20,6 +20,7 @@ from custody.kit import Hold, Kit, Package
 from custody.people import STAFF, Actor, Function
 from custody.permission import PERMISSIONS
 from custody.protocol import Custody, Legal, Retention
+from retention.eligibility import found_after
 from retention.notice import NOT_THERE, TOLD, nobody_to_tell, settled
 from retention.period import Limit, end_of, latest_start
 from retention.policy import Policy
@@ -318,6 +319,16 @@ def _approved_not_carried_out(kit: Kit, policy: Policy) -> Iterator[Alarm]:
     yield _alarm("approved_not_carried_out", kit, since, due_at, acts)
 
 
+def _found_after_disposal(kit: Kit, policy: Policy) -> Iterator[Alarm]:
+    """No report of the victim, hold or return begins with it: the term was over and the victim told. It is
+    destroyed as the rest of its kit was, and nobody need wait."""
+    for package in found_after(kit):
+        named = [f.at for f in kit.findings if f.type == "package.found" and package.package in f.packages]
+        since = max(named, default=kit.disposed_at or kit.registered_at)
+        acts = _centre(kit, REVIEWERS)
+        yield _alarm("found_after_disposal", kit, since, since, acts, packages=(package.package,))
+
+
 def _hold_not_reviewed(kit: Kit, policy: Policy) -> Iterator[Alarm]:
     for hold in kit.holds.values():
         since = hold.reviewed_at or hold.placed_at
@@ -509,6 +520,14 @@ RULES: Final = (
         CUSTODY,
         "Carry it out before an observer, or take it back.",
         _approved_not_carried_out,
+    ),
+    Rule(
+        "found_after_disposal",
+        "A package that was found after its kit was closed",
+        "at once",
+        REVIEWERS,
+        "Have it destroyed before an observer, as the rest of its kit.",
+        _found_after_disposal,
     ),
     Rule(
         "hold_not_reviewed",

@@ -11,7 +11,12 @@ The clock only makes work (``retention.keeping``); people destroy. The rules tha
 3. One cart of many kits: every package that is left is scanned with its seal, and every item in them by its
    label; an item that never had one is named by its number. What is not there, or another or broken seal, is
    a finding: it is recorded at once and stops that kit alone.
-4. The data key of the private part is destroyed once the time for contesting the disposal is over.
+4. What is lost when its kit is closed can be found afterwards. It is destroyed as everything else, by the
+   same cart and three people: who approved the end of the kit, or signed as the second that nothing was left,
+   stands for the approver; where that person has left, a coordinator approves anew. The end of the kit itself
+   stands: the term was over and the victim was told so. No report, hold or return begins with what was found.
+5. The data key of the private part is destroyed once the time for contesting the disposal is over. What is
+   found later is destroyed without it: nothing private is read for that.
 
 Pure: no database, no clock.
 """
@@ -39,7 +44,7 @@ from custody.permission import permit
 from custody.prosecution import choice
 from custody.protocol import Retention
 from custody.refusal import NeedsSecond, Refused
-from retention.eligibility import EXPIRED, Condition, eligibility, remaining
+from retention.eligibility import EXPIRED, Condition, eligibility, found_after, remaining
 from retention.notice import NotNow
 from retention.policy import Policy
 from retention.reckoning import policy_of
@@ -93,8 +98,14 @@ def propose(
 def approve(
     kit: Kit, order: ApproveDisposal, actor: Actor, at: datetime, *, unanswered_requests: int = 0
 ) -> Decided:
-    """A coordinator approves what another person proposed."""
+    """A coordinator approves what another person proposed.
+
+    Of a kit disposed of: approves anew what was found since, where who approved the end of the kit has left.
+    """
     permit("disposal.approve", actor, kit)
+    if found_after(kit):
+        _must_be_eligible(kit, at, unanswered_requests)
+        return Decided(facts=(choice(kit, "disposal.approved", actor),))
     if kit.disposal is None:
         raise Refused("Nobody has proposed the disposal of this kit.")
     if kit.disposal.proposed_by == actor.person:
@@ -142,10 +153,12 @@ def carry_out(
 ) -> Decided:
     """Destroy what was approved: each package and item of a cart scanned, before an observer who signs after.
 
-    ``approvers`` are the people whom the approvals of these kits name. What was looked for and is not there,
-    and a seal that is not as recorded, are findings: they are recorded at once, need no observer, stop their
-    kit and nothing is destroyed with them. Send the rest of the cart again. Raises NeedsSecond until the
-    observer signs.
+    ``approvers`` are the people whom the approvals of these kits name; of what was found after its kit was
+    disposed of, who approved that disposal, or who signed as the second that nothing was left.
+
+    What was looked for and is not there, and a seal that is not as recorded, are findings: they are recorded
+    at once, need no observer, stop their kit and nothing is destroyed with them. Send the rest of the cart
+    again. Raises NeedsSecond until the observer signs.
     """
     carts = [_cart(seen, order, number, actor, approvers, unanswered_requests) for number in kits_of(order)]
     if not carts:
@@ -186,7 +199,9 @@ def _cart(
     """What was scanned of one kit, which may be disposed of. Raises Refused, NotSeen."""
     kit = seen.kit(number)
     permit("disposal.carry_out", actor, kit)
-    if kit.disposal is None or kit.disposal.approved_by is None or kit.retention is not Retention.APPROVED:
+    found = bool(found_after(kit))
+    approved = found or kit.retention is Retention.APPROVED
+    if kit.disposal is None or kit.disposal.approved_by is None or not approved:
         raise Refused("Nobody has approved the disposal of this kit.")
     approver = next((a for a in approvers if a.person == kit.disposal.approved_by), None)
     if approver is None:
@@ -194,7 +209,8 @@ def _cart(
     if actor.person == approver.person:
         raise Refused("You approved this disposal: another person has to carry it out.")
     _must_be_eligible(kit, seen.at, unanswered_requests)
-    _must_be_whole(kit, kit.disposal.packages)
+    if not found:  # what was found later nobody had proposed: it is all that is there now
+        _must_be_whole(kit, kit.disposal.packages)
     return _Cart(
         kit=kit,
         approver=approver,
@@ -285,6 +301,8 @@ def _findings(cart: _Cart, actor: Actor) -> tuple[Fact, ...]:
         why.append("an item was not found")
     if not findings:
         return ()
+    if kit.retention is Retention.DISPOSED:  # what ended the kit stands
+        return tuple(findings)
     return (*findings, choice(kit, "disposal.withdrawn", actor, reason=" and ".join(why)))
 
 
@@ -336,7 +354,10 @@ def _must_be_complete(cart: _Cart) -> None:
 
 
 def _destroyed(cart: _Cart, actor: Actor, observer: Actor) -> tuple[Fact, ...]:
-    """The end of the term first, then of the packages: PostgreSQL destroys nothing of a kit not disposed."""
+    """The end of the term first, then of the packages: PostgreSQL destroys nothing of a kit not disposed.
+
+    Of a kit disposed of already, the packages alone.
+    """
     kit = cart.kit
     signed: dict[str, Any] = {"with": [cart.approver.signs("approver"), observer.signs("observer")]}
     pairs = sorted(cart.packages, key=lambda pair: pair[0].package)
@@ -348,10 +369,10 @@ def _destroyed(cart: _Cart, actor: Actor, observer: Actor) -> tuple[Fact, ...]:
     items = [{"item": i.item, "group": i.group, "package": i.package} for i in _inside(kit)]
     labels = [{"code": str(label), "serial": label.serial} for label in cart.labels]
     stated: dict[str, Any] = {**({"items": items} if items else {}), **({"labels": labels} if labels else {})}
-    return (
-        choice(kit, "disposal.carried_out", actor, packages=numbers, **signed),
-        fact(kit, "package.destroyed", actor, entries, **stated, **signed),
-    )
+    gone = fact(kit, "package.destroyed", actor, entries, **stated, **signed)
+    if kit.retention is Retention.DISPOSED:
+        return (gone,)
+    return (choice(kit, "disposal.carried_out", actor, packages=numbers, **signed), gone)
 
 
 # --- the data key ----------------------------------------------------------------------------------

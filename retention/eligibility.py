@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
+from custody.choices import left
 from custody.event import Event
 from custody.kit import Kit, Package
 from custody.protocol import Custody, Legal, Retention
@@ -76,8 +77,16 @@ class RequestSeen:
 
 
 def remaining(kit: Kit) -> tuple[Package, ...]:
-    """Packages that are still to be destroyed: all but those that ended, and lost ones nobody looks for."""
-    return tuple(p for p in kit.open_packages if not (p.state is Custody.LOST and p.search_ended))
+    """Packages that are still to be destroyed: all but those that ended, and lost ones nobody looks for.
+
+    Of a kit disposed of: what was found since.
+    """
+    return left(kit)
+
+
+def found_after(kit: Kit) -> tuple[Package, ...]:
+    """What is there, or looked for again, of a kit that was disposed of; nothing of any other kit."""
+    return remaining(kit) if kit.retention is Retention.DISPOSED else ()
 
 
 def eligibility(
@@ -86,9 +95,17 @@ def eligibility(
     """Every condition of a disposal, met or not, in the order in which people check them.
 
     ``requests`` are those of the police to the kit's centre; ``events`` those of both trails, from which the
-    evidence is taken.
+    evidence is taken. Of what was found after its kit was disposed of it is asked whether it can be destroyed
+    too: the term stays over, and no report, order or hold can stand on a kit that was disposed of.
     """
     shown = _Shown(events)
+    if found_after(kit):
+        return (
+            _closed(kit, shown),
+            *_packages(kit, shown),
+            *_not_there(kit, shown),
+            *_requests(kit, requests, shown.matched()),
+        )
     return (
         _report(kit, shown),
         _order(kit, shown),
@@ -167,6 +184,20 @@ def _evidence(event: Event) -> Evidence:
     trail = event.subject.partition(":")[0]
     return Evidence(
         type=event.type, trail=trail, number=event.number, at=event.recorded_at, digest=event.digest
+    )
+
+
+def _closed(kit: Kit, shown: _Shown) -> Condition:
+    """The end of the kit stands, and with it what was told the victim: nothing of it is kept again."""
+    return Condition(
+        name="closed",
+        met=True,
+        says="The kit was closed on {at}, and package {packages} was found afterwards.",
+        values={
+            "at": kit.disposed_at or "–",
+            "packages": ", ".join(str(p.package) for p in found_after(kit)),
+        },
+        evidence=(*shown.last("disposal.carried_out", "disposal.nothing_left"), *shown.last("package.found")),
     )
 
 
@@ -336,7 +367,9 @@ def not_found(kit: Kit) -> tuple[tuple[tuple[int, ...], datetime | None], ...]:
 
 
 def belongings(kit: Kit) -> tuple[int, ...]:
-    """What is left of the victim's own belongings: it can be given back before a disposal."""
+    """What is left of the victim's own belongings: it can be given back before a disposal, and not after."""
+    if kit.retention is Retention.DISPOSED:
+        return ()
     inside = {p.package for p in remaining(kit)}
     return tuple(
         sorted(
@@ -349,6 +382,18 @@ def belongings(kit: Kit) -> tuple[int, ...]:
 
 def _items(kit: Kit, shown: _Shown) -> Iterator[Condition]:
     """What is said of single items; none of it stands in the way."""
+    yield from _not_there(kit, shown)
+    if own := belongings(kit):
+        yield Condition(
+            name="belongings",
+            met=True,
+            says="Item {items} is the victim's own: belongings can be returned first; "
+            "what is not returned is destroyed.",
+            values={"items": ", ".join(map(str, own))},
+        )
+
+
+def _not_there(kit: Kit, shown: _Shown) -> Iterator[Condition]:
     for items, at in not_found(kit):
         yield Condition(
             name="not_found",
@@ -358,14 +403,6 @@ def _items(kit: Kit, shown: _Shown) -> Iterator[Condition]:
             else "Item {items} was not found. It is not destroyed, and the certificate says so.",
             values={"items": ", ".join(map(str, items)), **({"at": at} if at else {})},
             evidence=shown.last("item.found_missing"),
-        )
-    if own := belongings(kit):
-        yield Condition(
-            name="belongings",
-            met=True,
-            says="Item {items} is the victim's own: belongings can be returned first; "
-            "what is not returned is destroyed.",
-            values={"items": ", ".join(map(str, own))},
         )
 
 

@@ -24,7 +24,7 @@ Pure: no database, no clock.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from custody import prosecution, registering
@@ -141,7 +141,10 @@ def _on_paper_if_long_ago(order: Register, policy: Policy, examined_on: date, at
                 field="examined_at",
                 days=str(DAYS_WITHOUT_PAPER),
             )
-    elif local_date(policy, order.paper.occurred_at) < examined_on:
+        return
+    occurred_at = order.paper.occurred_at
+    # Far before it no zone is asked: a day of the year 1 can lie outside its calendar.
+    if occurred_at < order.examined_at - timedelta(days=2) or local_date(policy, occurred_at) < examined_on:
         raise Refused(
             "The record on paper is from before the day of the examination. Look at both days.",
             field="paper.occurred_at",

@@ -117,6 +117,7 @@ async def _candidates(
         ours.where(or_(*_by_columns(_first_day(policies, today)), _by_document())),
         select(p.kit).where(held),
         select(p.kit).where(late, or_(with_us, p.kit.in_(ours))),
+        reading.found_after_disposal(centre),
     ).subquery()
     order = select(asked.c[0]).order_by(asked.c[0]).limit(MOST_KITS + 1)
     return list(await connection.scalars(order))

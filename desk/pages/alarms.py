@@ -114,6 +114,7 @@ STEPS: Final[Mapping[str, tuple[str, str]]] = {
     "expired_not_reviewed": ("choices_trail.read", "/kits/{kit}/disposal"),
     "proposed_not_decided": ("choices_trail.read", "/kits/{kit}/disposal"),
     "approved_not_carried_out": ("choices_trail.read", "/kits/{kit}/disposal"),
+    "found_after_disposal": ("choices_trail.read", "/kits/{kit}/disposal"),
     "request_unanswered": ("request.answer", "/do/request.answer?request={about}"),
     "stock_take_due": ("stock_take.take", "/stock-take/{place}"),
     "glass_not_reviewed": ("reads.read", "/readings?unusual=1"),

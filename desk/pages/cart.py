@@ -38,7 +38,7 @@ from desk.pages.page import language, moment, page, to, translated
 from desk.problems import Problem, problem_of
 from desk.service import Done, Given
 from retention.disposal import OBSERVERS
-from retention.eligibility import belongings, eligibility, not_found, remaining
+from retention.eligibility import belongings, eligibility, found_after, not_found, remaining
 
 router = APIRouter()
 ACTION: Final = "disposal.carry_out"
@@ -231,13 +231,14 @@ def _protected(request: Request, kit: Kit, at: datetime) -> str | None:
     """Why this kit may not be destroyed now, in words; None where it may."""
     lang = language(request)
     held = min((h.placed_at for h in kit.holds.values() if h.placed_at), default=None)
-    if kit.disposed_at is not None:
+    again = bool(found_after(kit))
+    if kit.disposed_at is not None and not again:
         says = translated(request, DISPOSED).format(when=moment(kit.disposed_at, lang))
     elif held is not None:
         says = translated(request, HELD).format(when=moment(held, lang))
     elif kit.legal is not Legal.UNREPORTED:
         says = translated(request, REPORTED)
-    elif kit.order is None and not kit.holds and kit.retention is not Retention.APPROVED:
+    elif kit.order is None and not kit.holds and kit.retention is not Retention.APPROVED and not again:
         says = translated(request, NOT_APPROVED)
     else:
         lacking = next((each for each in eligibility(kit, at) if not each.met), None)

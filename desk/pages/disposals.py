@@ -17,12 +17,13 @@ from starlette.responses import Response
 
 from custody import access, reading
 from custody import commands as c
+from custody.directory import Appointment
 from custody.kit import Kit
 from custody.ledger import MovedOn
 from custody.ledger import Receipt as LedgerReceipt
 from custody.ledger import reading as seen_by
 from custody.number import NumberRefused, parse_kit_number
-from custody.people import Actor
+from custody.people import STAFF, Actor
 from custody.permission import PERMISSIONS, may
 from custody.protocol import Custody, Retention
 from custody.purpose import PURPOSES, TASK, NoPurpose
@@ -37,7 +38,7 @@ from desk.pages.page import day, language, moment, page, to, trail_words, transl
 from desk.problems import Problem, problem_of
 from desk.service import Done, Given, Service
 from retention.certificate import MOST_KITS
-from retention.eligibility import Condition, eligibility, remaining
+from retention.eligibility import Condition, eligibility, found_after, remaining
 
 router = APIRouter()
 MOST_CHOSEN: Final = 200
@@ -131,6 +132,7 @@ async def _list(
         }
         waiting = len(await reading.open_requests(connection, centre))
         lately = await reading.kits_disposed(connection, centre, MOST_LATELY)
+        found[Retention.DISPOSED] = await reading.kits_found_after_disposal(connection, centre)
     waits = await waiting_for_observers(service, who.actor, at)
 
     def lines(state: Retention, action: str) -> list[Line]:
@@ -139,7 +141,7 @@ async def _list(
                 kit,
                 _lacks(request, kit, at),
                 _fits(action, kit, who) and may(action, who.actor, kit),
-                waits.get(kit.number) if state is Retention.APPROVED else None,
+                waits.get(kit.number) if action == "disposal.carry_out" else None,
             )
             for kit in found[state]
         ]
@@ -154,6 +156,7 @@ async def _list(
         expired=lines(Retention.EXPIRED, "disposal.propose"),
         proposed=lines(Retention.PROPOSED, "disposal.approve"),
         approved=lines(Retention.APPROVED, "disposal.carry_out"),
+        found_after=lines(Retention.DISPOSED, "disposal.carry_out"),
         requests=waiting,
         refused=refused,
         taken=taken,
@@ -246,6 +249,8 @@ async def disposal(request: Request, number: str, who: Staff) -> Response:
         )
     conditions = await conditions_of(service, who.actor, found, await edge.now(request))
     disposed = found.retention is Retention.DISPOSED
+    again = bool(found_after(found))
+    appointed = (await service.directory()).appointments
     all_met = all(each.met for each in conditions)
     waits = (await waiting_for_observers(service, who.actor, await edge.now(request))).get(found.number)
     actions = [
@@ -255,6 +260,8 @@ async def disposal(request: Request, number: str, who: Staff) -> Response:
         and _fits(a, found, who)
         and (all_met or a == "disposal.withdraw")
         and not (waits and a == "disposal.carry_out")
+        and not (again and a == "disposal.carry_out" and not approver_is_here(found, appointed))
+        and not (again and a == "disposal.approve" and approver_is_here(found, appointed))
     ]
     empty = not remaining(found) and found.retention is Retention.EXPIRED
     if empty and may("disposal.close_empty", who.actor, found):
@@ -268,12 +275,23 @@ async def disposal(request: Request, number: str, who: Staff) -> Response:
         conditions=[Shown(each, in_words(request, each)) for each in conditions],
         all_met=all_met,
         disposed=disposed,
+        again=again,
+        anew=again and not approver_is_here(found, appointed),
         destroyed=disposed and destroyed(found),
         waits=waits,
         purpose=given or TASK,
         keys=await key_dates(request, who.actor, found),
         actions=actions,
-        names={a.person: a.name for a in (await service.directory()).appointments},
+        names={a.person: a.name for a in appointed},
+    )
+
+
+def approver_is_here(kit: Kit, appointments: Sequence[Appointment]) -> bool:
+    """Whether who approved the end of this kit still works at its centre."""
+    by = kit.disposal.approved_by if kit.disposal else None
+    return any(
+        each.person == by and each.organisation == kit.centre and each.function in STAFF
+        for each in appointments
     )
 
 
@@ -307,13 +325,14 @@ def _fits(action: str, kit: Kit, who: Signed) -> bool:
         case "disposal.propose":
             return kit.retention is Retention.EXPIRED
         case "disposal.approve":
+            if found_after(kit):
+                return True
             return (
                 kit.retention is Retention.PROPOSED and of is not None and of.proposed_by != who.actor.person
             )
         case "disposal.carry_out":
-            return (
-                kit.retention is Retention.APPROVED and of is not None and of.approved_by != who.actor.person
-            )
+            ready = kit.retention is Retention.APPROVED or bool(found_after(kit))
+            return ready and of is not None and of.approved_by != who.actor.person
         case _:
             return kit.retention in (Retention.PROPOSED, Retention.APPROVED)
 

@@ -295,6 +295,8 @@ def _ready(action: str, kit: Kit, actor: Actor) -> bool:
             return _of_destruction(action, kit)
         case "disposal.propose":
             return kit.retention is Retention.EXPIRED
+        case "disposal.approve":  # what was found after its kit was disposed of has its own page
+            return kit.retention is Retention.PROPOSED
         case "restriction.lift":
             return bool(kit.readers)
         case "release.open":

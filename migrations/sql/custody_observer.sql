@@ -79,8 +79,8 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- Destruction is written by its observer's hand: the approver is the one who approved this disposal, the observer
--- the one who signs now. Who was asked to observe signs nothing else with it, and who holds the function of an
+-- Destruction is written by its observer's hand: the approver is the one who approved this disposal (of what is found
+-- after nothing was left, the second who signed that), the observer the one who signs now. Who was asked to observe signs nothing else with it, and who holds the function of an
 -- observer signs nothing but as an observer.
 CREATE FUNCTION custody.check_observer() RETURNS trigger
 LANGUAGE plpgsql
@@ -92,8 +92,11 @@ DECLARE
     approved_by text;
 BEGIN
     IF NEW.type IN ('disposal.carried_out', 'package.destroyed') THEN
-        SELECT said #>> '{who,person}' INTO approved_by
-        FROM custody.last_said('choices:' || NEW.kit, 2147483647, ARRAY['disposal.approved']) said;
+        SELECT said #>> CASE said ->> 'type' WHEN 'disposal.approved' THEN ARRAY['who', 'person']
+                                             ELSE ARRAY['with', '0', 'person'] END
+        INTO approved_by
+        FROM custody.last_said('choices:' || NEW.kit, 2147483647,
+                               ARRAY['disposal.approved', 'disposal.nothing_left']) said;
         -- Where no approval stands, the protocol has no such step: custody.apply_to_kit says so.
         IF jsonb_array_length(others) <> 2
            OR (approved_by IS NOT NULL AND NOT EXISTS (

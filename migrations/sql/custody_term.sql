@@ -62,7 +62,7 @@ BEGIN
         RAISE EXCEPTION 'this age class is on record already' USING ERRCODE = 'CU002';
     END IF;
     IF (step_.type = 'term.expired' AND (kit_.expires_at IS NULL OR kit_.expires_at > at OR kit_.term_over_at > at))
-       OR (step_.type IN ('disposal.approved', 'disposal.carried_out')
+       OR (step_.type IN ('disposal.approved', 'disposal.carried_out') AND kit_.retention <> 'disposed'
            AND (kit_.expires_at IS NULL OR kit_.expires_at > at)) THEN
         RAISE EXCEPTION 'the victim was not told of the end of the term, or it is not over' USING ERRCODE = 'CU002';
     END IF;
@@ -87,6 +87,9 @@ BEGIN
     END IF;
     IF step_.type = 'disposal.nothing_left' AND custody.something_left(kit_.number) THEN
         RAISE EXCEPTION 'something of this kit is left, or still looked for' USING ERRCODE = 'CU002';
+    END IF;
+    IF step_.type = 'disposal.approved' AND kit_.retention = 'disposed' AND NOT custody.something_left(kit_.number) THEN
+        RAISE EXCEPTION 'nothing of this kit was found since it was closed' USING ERRCODE = 'CU002';
     END IF;
 END $$;
 
@@ -271,7 +274,8 @@ BEGIN
     IF step_.holds <> 0 OR step_.type = 'hold.reviewed' THEN
         PERFORM custody.check_hold(values_, kit_number, step_);
     END IF;
-    IF step_.type = 'disposal.approved' AND custody.human(values_ #>> '{who,person}') IS NOT DISTINCT FROM (
+    IF step_.type = 'disposal.approved' AND kit_.retention <> 'disposed'
+       AND custody.human(values_ #>> '{who,person}') IS NOT DISTINCT FROM (
         SELECT custody.human(said #>> '{who,person}')
         FROM custody.last_said(values_ ->> 'subject', (values_ ->> 'number')::int, ARRAY['disposal.proposed']) said
     ) THEN
@@ -283,7 +287,7 @@ BEGIN
             values_ ->> 'subject', (values_ ->> 'number')::int, ARRAY['order.entered']) #>> '{who,person}') THEN
         RAISE EXCEPTION 'who entered the order and who confirms it are the two people' USING ERRCODE = 'CU002';
     END IF;
-    IF values_ ->> 'type' LIKE 'disposal.%' THEN
+    IF values_ ->> 'type' LIKE 'disposal.%' OR values_ ->> 'type' = 'package.destroyed' THEN
         -- A request of the police that names this centre protects every kit of it until it is answered.
         -- The share lock makes this wait for a request that is just being received.
         SELECT unanswered_requests INTO kit_.unanswered_requests
@@ -377,9 +381,9 @@ DECLARE
 BEGIN
     SELECT * INTO STRICT kit_ FROM custody.kit WHERE number = kit_number;
     -- A disposal leaves nothing behind: what it does not destroy with it would lie there of a kit that is closed.
-    IF kit_.retention = 'disposed' AND custody.something_left(kit_number)
-       AND kit_.disposed_at = (SELECT h.recorded_at FROM custody.head h WHERE h.subject = 'choices:' || kit_number)
-    THEN
+    -- What was lost can be found afterwards; the projection before this append says whether it was closed then.
+    IF kit_.retention = 'disposed' AND kit_.document ->> 'retention' IS DISTINCT FROM 'disposed'
+       AND custody.something_left(kit_number) THEN
         RAISE EXCEPTION 'something of this kit is left, or still looked for' USING ERRCODE = 'CU002';
     END IF;
     IF document_ ->> 'number' IS DISTINCT FROM kit_number

@@ -77,6 +77,13 @@ def upgrade() -> None:
         op.execute(f"GRANT SELECT ON retention.{table} TO custody_service")
     op.execute("GRANT SELECT ON retention.outbox TO custody_clerk")
     op.execute("GRANT UPDATE (attempts, next_at, claimed_until) ON retention.outbox TO custody_clerk")
+    op.create_index(
+        "package_there",
+        "package",
+        ["holder_organisation"],
+        schema="custody",
+        postgresql_where=sa.text("state IN ('packed', 'sealed', 'stored', 'opened', 'lost')"),
+    )
     for file in ("custody_policy", "custody_term"):
         op.execute((SQL / f"{file}.sql").read_text(encoding="utf-8"))
     op.execute(
@@ -153,6 +160,7 @@ def downgrade() -> None:
     ):
         for name in names:
             op.execute(_as_in(file, name))
+    op.drop_index("package_there", "package", schema="custody")
     op.execute("DROP TRIGGER policy_readable ON custody.policy")
     for name in FUNCTIONS:
         op.execute(f"DROP FUNCTION custody.{name}")

@@ -82,6 +82,7 @@ WORK = {
     "a hand-over that is late": (on_the_way(Holder(organisation=LAB), EARLIER), COORDINATOR),
     "a notice is due": (replace(QUIET, retention=Retention.NOTICE_DUE), NURSE),
     "term over, or disposal proposed or approved": (replace(QUIET, retention=Retention.EXPIRED), CUSTODIAN),
+    "found after its kit was disposed of": (replace(QUIET, retention=Retention.DISPOSED), NURSE),
     "a report declared, and not linked": (replace(QUIET, legal=Legal.DECLARED), COORDINATOR),
     "the victim asked for something": (replace(QUIET, destruction=Destruction(asked_at=NOW)), NURSE),
     "an order of a judge, not linked": (
@@ -122,7 +123,8 @@ def test_what_waits_for_one_is_no_task_of_another() -> None:
 def test_a_wish_for_safety_is_a_task_until_the_kit_is_gone() -> None:
     held = replace(QUIET, holds={"ab" * 16: Hold(id="ab" * 16, ground="safety")})
     assert task_with(held, NURSE, NOW) == "the victim asked for something"
-    assert task_with(replace(held, retention=Retention.DISPOSED), NURSE, NOW) is None
+    gone = {1: replace(STORED, state=Custody.DESTROYED)}
+    assert task_with(replace(held, retention=Retention.DISPOSED, packages=gone), NURSE, NOW) is None
 
 
 def record(read: str, purpose: str, ago: timedelta, person: Actor = CUSTODIAN) -> Event:

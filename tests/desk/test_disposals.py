@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.custody.story import (
     OTHER_NURSE,
 )
 from tests.desk.conftest import Desk, refs
-from tests.desk.disposed import Advance, expired, signed, with_hospital
+from tests.desk.disposed import Advance, check, expired, signed, with_hospital
 
 
 def approved(desk: Desk, advance: Advance, count: int = 1) -> list[str]:
@@ -316,3 +317,213 @@ def test_only_the_kits_centre_gets_the_certificate_and_never_before_the_disposal
     asked(desk, OTHER_NURSE, kit)
     advance(timedelta(hours=3))
     assert desk.at(OTHER_NURSE).get("disposals/observations").json() == {"observations": []}
+
+
+# --- what is found after its kit was closed ---------------------------------------------------------------
+
+
+def two(desk: Desk, path: str, body: dict[str, Any], *, first: Actor, second: Actor) -> None:
+    """A step of two people: one proposes it, the other signs."""
+    waiting = desk.at(first).post(path, body)
+    assert waiting.status_code == 202, waiting.text
+    signed_ = desk.at(second).post(f"proposals/{waiting.json()['proposal']}/signatures", {})
+    assert signed_.status_code == 201, signed_.text
+
+
+def given_up(desk: Desk, kit: str, *packages: int) -> None:
+    """These packages are lost, and two people ended the search."""
+    named = [{"kit": kit, "package": n} for n in packages]
+    lost = desk.at(CUSTODIAN).post("packages/lose", {"packages": named, "reason": "the shelf is empty"})
+    assert lost.status_code == 201, lost.text
+    body = {"packages": named, "reason": "looked everywhere"}
+    two(desk, "searches/ends", body, first=CUSTODIAN, second=COORDINATOR)
+
+
+def found(desk: Desk, kit: str, package: int) -> None:
+    answer = desk.at(CUSTODIAN).post("packages/find", {"packages": refs(kit, package)})
+    assert answer.status_code == 201, answer.text
+    assert state(desk, kit) == "disposed"
+
+
+def alarms(desk: Desk, actor: Actor = COORDINATOR) -> list[dict[str, Any]]:
+    told = desk.at(actor).get("alarms").json()["alarms"]
+    return [each for each in told if each["rule"] == "found_after_disposal"]
+
+
+def cart_of(observer: Actor, kit: str, package: int) -> dict[str, Any]:
+    """The one package that was found, with the one item in it."""
+    items = [{"kit": kit, "item": package}]
+    return {"packages": refs(kit, package), "items": items, "observer": observer.person}
+
+
+def destroyed_later(desk: Desk, observer: Actor, kit: str, package: int) -> list[dict[str, Any]]:
+    """Cleo carries it out, the observer signs; the custody trail then."""
+    waiting = desk.at(CUSTODIAN_2).post("disposals", cart_of(observer, kit, package))
+    assert waiting.status_code == 202, waiting.text
+    done = desk.at(observer).post(f"disposals/observations/{waiting.json()['proposal']}", {})
+    assert done.status_code == 201, done.text
+    assert [r["type"] for r in done.json()["receipts"]] == ["package.destroyed"]
+    trail = desk.at(CUSTODIAN).get(f"kits/{kit}/custody-trail", purpose="review").json()["events"]
+    return [each["event"] for each in trail]
+
+
+def pages_of(desk: Desk, actor: Actor, *paths: str) -> list[str]:
+    """These pages, as the person sees them in a browser."""
+    cookie = desk.at(actor).client.post("/session").headers["set-cookie"].partition(";")[0]
+    browser = desk.client(cookie=cookie)
+    answers = [browser.get(path) for path in paths]
+    assert {each.status_code for each in answers} == {200}, [each.text[-900:] for each in answers]
+    return [each.text for each in answers]
+
+
+def closed_as_lost(desk: Desk, advance: Advance) -> str:
+    """A kit that two people closed, because all of it was lost for good."""
+    (kit,) = expired(desk, advance)
+    given_up(desk, kit, 1, 2, 3)
+    reason = {"kit": kit, "reason": "all of it is lost"}
+    two(desk, "disposals/closures", reason, first=CUSTODIAN, second=COORDINATOR)
+    return kit
+
+
+@pytest.mark.parametrize("without_key", [False, True], ids=["soon", "after its key was destroyed"])
+def test_what_is_found_after_its_kit_was_closed_is_an_alarm_until_three_people_destroyed_it(
+    desk: Desk, advance: Advance, tmp_path: Path, without_key: bool
+) -> None:
+    kit = closed_as_lost(desk, advance)
+    if without_key:
+        advance(timedelta(days=366 * 5))
+        check(desk)
+        with desk.database.connect("superuser") as connection:
+            row = connection.execute("SELECT key_destroyed_at FROM custody.kit WHERE number = %s", [kit])
+            assert row.fetchone() != (None,)
+    assert alarms(desk) == []
+    found(desk, kit, 2)
+
+    (alarm,) = alarms(desk)
+    assert (alarm["kit"], alarm["packages"], alarm["mine"]) == (kit, [2], True)
+    assert alarm["since"] == alarm["due_at"], "at once"
+    assert alarms(desk, CUSTODIAN)[0]["mine"]
+    assert desk.at(OTHER_NURSE).get("alarms").json()["alarms"] == []
+    told = desk.at(CUSTODIAN_2).get(f"kits/{kit}/disposal", purpose="task").json()
+    assert (told["eligible"], told["packages"]) == (True, [2])
+    assert "package 2 was found afterwards" in told["conditions"][0]["says"]
+    types = [each["type"] for each in told["conditions"][0]["evidence"]]
+    assert types == ["disposal.nothing_left", "package.found"]
+    ways = (f"/kits/{kit}/disposal", f"/disposals/cart?kit={kit}", "/disposals", "/alarms")
+    for each in (CUSTODIAN_2, NURSE):
+        one, on_cart, every, overdue = pages_of(desk, each, *ways)
+        assert f"/disposals/cart?kit={kit}" in one
+        assert "Found after the kit was closed" in one
+        assert "Found after the kit was closed" in every
+        assert "Coraline Kompas" not in on_cart, "who approved the end of the kit does not observe"
+        assert "not scanned yet" in on_cart
+        assert "A package that was found after its kit was closed" in overdue
+
+    trail = destroyed_later(desk, OTHER_NURSE, kit, 2)
+
+    signers = [(s["part"], s["person"]) for s in trail[-1]["with"]]
+    assert (trail[-1]["who"]["person"], signers) == (
+        "cleo",
+        [("approver", "coraline"), ("observer", "mira")],
+    )
+    assert alarms(desk) == []
+    signed(desk)
+    certificate = desk.at(COORDINATOR).get(f"kits/{kit}/certificate", purpose="review")
+    code, said = verified(desk, tmp_path / "checked", certificate.content)
+    assert code == 0, said
+    assert "1 kits, 1 packages destroyed" in said
+
+
+def test_of_what_is_found_later_nothing_begins_but_its_destruction(desk: Desk, advance: Advance) -> None:
+    kit = closed_as_lost(desk, advance)
+    nurse = desk.at(NURSE)
+    asked_ = {"pv": "PV.99.L9.000011/2026", "centre": NURSE.organisation, "kit": kit}
+    assert desk.at(OFFICER).post("requests", asked_).status_code == 202
+    found(desk, kit, 1)
+
+    for path, body in (
+        ("reports", {"kit": kit, "how": "in_person"}),
+        ("holds", {"kit": kit, "ground": "centre", "reason": "it was found"}),
+        ("terms/extensions", {"kit": kit, "how": "in_person"}),
+    ):
+        assert nurse.post(path, body).status_code in (403, 409, 422), path
+    waits = desk.at(CUSTODIAN_2).post("disposals", cart_of(OTHER_NURSE, kit, 1))
+    assert waits.status_code == 409
+    assert "A request of the police to this centre waits for its answer" in waits.json()["detail"]
+
+
+def test_two_people_do_not_destroy_what_is_found_later(desk: Desk, advance: Advance) -> None:
+    kit = closed_as_lost(desk, advance)
+    found(desk, kit, 1)
+    cleo = desk.at(CUSTODIAN_2)
+
+    for wrong, why in (
+        (COORDINATOR, "are three people"),
+        (CUSTODIAN_2, "are three people"),
+        (CUSTODIAN, "Who proposed a disposal does not observe it"),
+    ):
+        answer = cleo.post("disposals", cart_of(wrong, kit, 1))
+        assert answer.status_code == 409, answer.text
+        assert why in answer.json()["detail"]
+    assert len(alarms(desk)) == 1
+
+
+def test_a_package_that_was_lost_at_the_disposal_stands_on_the_certificate_with_the_day_of_its_own(
+    desk: Desk, advance: Advance, tmp_path: Path
+) -> None:
+    (kit,) = expired(desk, advance)
+    given_up(desk, kit, 3)
+    for who, path in ((CUSTODIAN, "disposals/proposals"), (COORDINATOR, "disposals/approvals")):
+        assert desk.at(who).post(path, {"kit": kit}).status_code == 201
+    rest = {"packages": refs(kit, 1, 2), "items": [{"kit": kit, "item": n} for n in (1, 2)]}
+    waiting = desk.at(CUSTODIAN_2).post("disposals", rest | {"observer": OTHER_NURSE.person})
+    assert waiting.status_code == 202, waiting.text
+    path = f"disposals/observations/{waiting.json()['proposal']}"
+    assert desk.at(OTHER_NURSE).post(path, {}).status_code == 201
+    advance(timedelta(days=40))
+    found(desk, kit, 3)
+    assert [each["packages"] for each in alarms(desk)] == [[3]]
+
+    trail = destroyed_later(desk, OTHER_NURSE, kit, 3)
+
+    choices = desk.at(COORDINATOR).get(f"kits/{kit}/choices-trail", purpose="review").json()["events"]
+    assert [e["event"]["type"] for e in choices].count("disposal.carried_out") == 1
+    assert [e["type"] for e in trail].count("package.destroyed") == 2
+    signed(desk)
+    certificate = desk.at(COORDINATOR).get(f"kits/{kit}/certificate", purpose="review")
+    text = "".join(page.extract_text() for page in PdfReader(BytesIO(certificate.content)).pages)
+    for said in ("Package 1", "Package 2", "Package 3", "Found after the kit was closed"):
+        assert said in text
+    code, told = verified(desk, tmp_path / "checked", certificate.content)
+    assert code == 0, told
+    assert "1 kits, 3 packages destroyed" in told
+
+
+def test_where_who_approved_the_end_has_left_a_coordinator_approves_anew_what_was_found(
+    desk: Desk, advance: Advance
+) -> None:
+    kit = closed_as_lost(desk, advance)
+    found(desk, kit, 1)
+    centre = str(NURSE.organisation)
+    cosima = replace(COORDINATOR, person="cosima", name="Cosima Koers")
+    desk.record("person.registered", "person:cosima", id="cosima", name=str(cosima.name))
+    new = {"id": "cosima", "organisation": centre, "function": "coordinator", "from": "2020-01-01"}
+    desk.record("person.appointed", "person:cosima", **new)
+    yesterday = (desk.now() - timedelta(days=1)).date().isoformat()
+    gone = {"id": "coraline", "organisation": centre, "function": "coordinator", "until": yesterday}
+    desk.record("person.left", "person:coraline", **gone)
+
+    stuck = desk.at(CUSTODIAN_2).post("disposals", cart_of(OTHER_NURSE, kit, 1))
+    assert stuck.status_code == 409
+    assert "A coordinator approves anew what was found" in stuck.json()["detail"]
+    (one,) = pages_of(desk, cosima, f"/kits/{kit}/disposal")
+    assert f"/do/disposal.approve?kit={kit}" in one
+    assert "works here no longer" in one
+    assert desk.at(cosima).post("disposals/approvals", {"kit": kit}).status_code == 201
+    trail = destroyed_later(desk, OTHER_NURSE, kit, 1)
+
+    assert trail[-1]["with"][0]["person"] == "cosima"
+    nothing = desk.at(cosima).post("disposals/approvals", {"kit": kit})
+    assert nothing.status_code == 409, "there is nothing to approve any more"
+    (page,) = pages_of(desk, CUSTODIAN_2, f"/kits/{kit}/disposal?for=review")
+    assert "/disposals/cart" not in page

@@ -38,6 +38,8 @@ def test_whether_the_check_runs_what_it_did_and_what_it_set_aside(
     picture = coordinator.page.locator("svg.by-day")
     expect(picture).to_have_attribute("aria-label", "What the check did in the last 30 days, by day")
     assert picture.locator("g").count() == 30
+    if size == PHONE:
+        coordinator.page.get_by_text("More", exact=True).click()
     expect(coordinator.page.get_by_role("link", name="Check", exact=True)).to_have_attribute(
         "aria-current", "page"
     )

@@ -9,10 +9,16 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from custody.commands import EndSearch
+from custody.decision import Decided, Seen
 from custody.event import Fact
+from custody.handling import fact
 from custody.people import Actor
-from custody.protocol import Retention
+from custody.protocol import Custody, Retention
+from custody.searching import end_search
 from custody.trail import after
+from retention.commands import CloseEmpty
+from retention.keeping import close_empty
 from tests.conftest import Database, Engines
 from tests.custody.byhand import ByHand, refused
 from tests.custody.story import (
@@ -24,9 +30,10 @@ from tests.custody.story import (
     OTHER_NURSE,
     Story,
     begin,
+    ref,
 )
-from tests.postgres.forging import checked, follow
-from tests.retention.kept import adopt, kept_until_approved
+from tests.postgres.forging import checked, chosen, follow
+from tests.retention.kept import adopt, kept_until_approved, kept_until_expired
 
 pytestmark = pytest.mark.anyio
 
@@ -193,3 +200,80 @@ async def test_what_the_projection_says_of_the_approver_puts_nobody_else_in_that
             byhand.write(
                 MIRA, carried_out(kit, CUSTODIAN.signs("approver"), observer), proposal=asked(byhand, kit)
             )
+
+
+# --- what is found after its kit was closed ---------------------------------------------------------------
+
+
+async def found_after_it_was_closed(story: Story, advance: Advance) -> str:
+    """All of a kit was lost; Casper and Coraline ended the search and closed it; package 2 is found then."""
+    kit = await kept_until_expired(story, advance)
+    lost = tuple(ref(kit, n, seal=None) for n in (1, 2, 3))
+    entries = [{"package": n} for n in (1, 2, 3)]
+
+    async def does(actor: Actor, decide: Callable[[Seen], Decided]) -> None:
+        await story.do(actor, [kit], decide)
+
+    await does(
+        CUSTODIAN,
+        lambda s: Decided(facts=(fact(s.kit(kit), "package.lost", CUSTODIAN, entries, reason="gone"),)),
+    )
+    end = EndSearch(packages=lost, reason="looked everywhere")
+    await does(CUSTODIAN, lambda s: end_search(s, end, CUSTODIAN, COORDINATOR))
+    close = CloseEmpty(kit=kit, reason="all of it is lost")
+    await does(
+        CUSTODIAN, lambda s: close_empty(s.kit(kit), close, CUSTODIAN, COORDINATOR, unanswered_requests=0)
+    )
+    return kit
+
+
+async def found(story: Story, kit: str) -> None:
+    entries = [{"package": 2}]
+    await story.do(
+        CUSTODIAN,
+        [kit],
+        lambda s: Decided(facts=(fact(s.kit(kit), "package.found", CUSTODIAN, entries),)),
+    )
+
+
+def gone(kit: str, *signers: dict[str, str], by: Actor = CUSTODIAN_2) -> Fact:
+    return Fact(
+        type="package.destroyed",
+        subject=f"custody:{kit}",
+        who=by.who(),
+        fields={"packages": [{"package": 2}], "with": list(signers)},
+    )
+
+
+async def test_two_people_who_forge_it_do_not_destroy_what_was_found_later(
+    story: Story, database: Database, advance: Advance
+) -> None:
+    kit = await found_after_it_was_closed(story, advance)
+    approver, observer = COORDINATOR.signs("approver"), MIRA.signs("observer")
+    with ByHand(database) as byhand:
+        proposal = asked(byhand, kit)
+        with refused(PROTOCOL):  # nothing was found: there is nothing to approve anew
+            byhand.write(COORDINATOR, chosen(kit, "disposal.approved", COORDINATOR), {"number": kit})
+        await found(story, kit)
+        for wrong in (
+            (approver,),
+            (CUSTODIAN_2.signs("approver"), observer),
+            (NURSE.signs("approver"), observer),
+            (CUSTODIAN.signs("approver"), observer),
+            (MIRA.signs("approver"), observer),
+            (approver, COORDINATOR.signs("observer")),
+            (approver, observer, NURSE_2.signs("observer")),
+        ):
+            with pytest.raises(psycopg.Error) as told:
+                byhand.write(MIRA, gone(kit, *wrong), proposal=proposal)
+            assert told.value.sqlstate in (PROTOCOL, BYTES), wrong
+        with refused(BYTES):  # who is named as the observer has not signed
+            byhand.write(CUSTODIAN_2, gone(kit, approver, observer))
+        byhand.of("superuser").execute("UPDATE custody.organisation SET unanswered_requests = 1")
+        with refused("23514"):  # a request of the police waits
+            byhand.write(MIRA, gone(kit, approver, observer), proposal=proposal)
+        byhand.of("superuser").execute("UPDATE custody.organisation SET unanswered_requests = 0")
+
+        byhand.write(MIRA, gone(kit, approver, observer), proposal=proposal)
+
+    assert (await story.kit(kit)).packages[2].state is Custody.DESTROYED

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custody.kit import Attempt, Destruction, Disposal, Handover, Hold, Holder, Kit, Link, Place
+from custody.kit import Attempt, Destruction, Disposal, Finding, Handover, Hold, Holder, Kit, Link, Place
 from custody.people import Actor, Function
 from custody.permission import as_known
 from custody.protocol import Custody, Legal, Retention
@@ -103,6 +103,15 @@ def disposal(at: datetime, retention: Retention) -> Kit:
     return without(quiet(at), retention=retention, disposal=made, expires_at=at)
 
 
+def found(at: datetime) -> Kit:
+    """Package 2 was lost when its kit was closed, and is there again; the others were destroyed."""
+    kit = quiet(at)
+    others = {n: replace(p, state=Custody.DESTROYED) for n, p in kit.packages.items() if n != 2}
+    there = Finding(type="package.found", at=at, packages=(2,))
+    ended = {"retention": Retention.DISPOSED, "disposed_at": at - timedelta(days=300)}
+    return without(kit, packages={**kit.packages, **others}, findings=(there,), **ended)
+
+
 def linked(at: datetime) -> Kit:
     return without(
         quiet(at), legal=Legal.LINKED, retention=Retention.STOPPED, link=LINK, linked_at=at, matches=()
@@ -141,6 +150,7 @@ KITS: dict[str, Story] = {
         lambda at: midnight_after(at, 30),
         CUSTODIAN,
     ),
+    "found_after_disposal": (found, lambda at: at, CUSTODIAN),
     "hold_not_reviewed": (
         lambda at: held(at, review_on=at.astimezone(BRUSSELS).date() + timedelta(days=20)),
         lambda at: midnight_after(at, 20),
@@ -230,6 +240,22 @@ def test_nobody_is_urged_to_a_disposal_before_the_time_after_the_notice_is_over(
     assert alarm.due_at > until
     back = without(kit, expires_at=None, notice_due_at=NOON, attempts=(Attempt(at=NOON, how="bounced"),))
     assert [a.rule for a in watched(back, POLICY)] == ["notice_came_back"]
+
+
+def test_what_was_found_after_its_kit_was_closed_is_told_until_it_is_destroyed_or_given_up_again() -> None:
+    kit = found(NOON)
+    (alarm,) = alarms_of(kit, POLICY, NOON + timedelta(days=1))
+    assert (alarm.packages, alarm.since) == ((2,), NOON)
+    assert not alarm.is_for(NURSE)
+
+    for ended in (
+        {"state": Custody.DESTROYED},
+        {"state": Custody.LOST, "search_ended": True},
+    ):
+        packages = {**kit.packages, 2: replace(kit.packages[2], **ended)}
+        assert alarms_of(without(kit, packages=packages), POLICY, NOON + timedelta(days=1)) == ()
+    lost_again = {**kit.packages, 2: replace(kit.packages[2], state=Custody.LOST)}
+    assert len(alarms_of(without(kit, packages=lost_again), POLICY, NOON)) == 1, "somebody looks for it"
 
 
 def test_a_hold_without_a_day_is_looked_at_as_the_policy_says_and_again_after_each_review() -> None:
