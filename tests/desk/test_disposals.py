@@ -519,6 +519,8 @@ def test_where_who_approved_the_end_has_left_a_coordinator_approves_anew_what_wa
     (one,) = pages_of(desk, cosima, f"/kits/{kit}/disposal")
     assert f"/do/disposal.approve?kit={kit}" in one
     assert "works here no longer" in one
+    (form,) = pages_of(desk, cosima, f"/do/disposal.approve?kit={kit}")
+    assert 'action="/do/disposal.approve"' in form
     assert desk.at(cosima).post("disposals/approvals", {"kit": kit}).status_code == 201
     trail = destroyed_later(desk, OTHER_NURSE, kit, 1)
 

@@ -9,15 +9,18 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from custody.commands import EndSearch
+from custody.commands import ApproveDisposal, EndSearch
+from custody.court import CourtCopy
 from custody.decision import Decided, Seen
-from custody.event import Fact
+from custody.event import Event, Fact, decode
 from custody.handling import fact
 from custody.people import Actor
-from custody.protocol import Custody, Retention
+from custody.protocol import Custody, Retention, Trail
+from custody.rebuild import check, rebuilt
 from custody.searching import end_search
 from custody.trail import after
 from retention.commands import CloseEmpty
+from retention.disposal import approve
 from retention.keeping import close_empty
 from tests.conftest import Database, Engines
 from tests.custody.byhand import ByHand, refused
@@ -277,3 +280,27 @@ async def test_two_people_who_forge_it_do_not_destroy_what_was_found_later(
         byhand.write(MIRA, gone(kit, approver, observer), proposal=proposal)
 
     assert (await story.kit(kit)).packages[2].state is Custody.DESTROYED
+
+
+async def test_what_was_found_and_destroyed_later_follows_from_its_trails_together_and_each_alone(
+    story: Story, engines: Engines, database: Database, advance: Advance
+) -> None:
+    kit = await found_after_it_was_closed(story, advance)
+    await found(story, kit)
+    order = ApproveDisposal(kit=kit)
+    await story.do(COORDINATOR, [kit], lambda s: approve(s.kit(kit), order, COORDINATOR, s.at))
+    signers = COORDINATOR.signs("approver"), MIRA.signs("observer")
+    with ByHand(database) as byhand:
+        byhand.write(MIRA, gone(kit, *signers), proposal=asked(byhand, kit))
+        rows = byhand.of("superuser").execute(
+            "SELECT trail, bytes FROM custody.event WHERE kit = %s ORDER BY number", [kit]
+        )
+        trails: dict[str, list[Event]] = {"custody": [], "choices": []}
+        for trail, data in rows:
+            trails[trail].append(decode(data))
+
+    assert await check(engines.clerk) == []
+    assert rebuilt(trails["custody"], trails["choices"]).packages[2].state is Custody.DESTROYED
+    for name, events in trails.items():
+        court = CourtCopy(Trail(name))
+        assert [court.refuses(event) for event in events] == [None] * len(events), name
