@@ -32,6 +32,7 @@ from custody.ledger import Command, Decide, Ledger, Receipt
 from custody.people import Actor
 from custody.prosecution import declare
 from desk import issuer, people_file
+from desk.adopted import readable
 from desk.database import libpq
 from desk.issuer import LocalIssuer
 from desk.masters import FileMasters
@@ -149,7 +150,7 @@ class Demo:
         async with self._service.connect() as connection:
             self._directory = await reading.directory(connection)
             documents = await reading.policies(connection)
-        self._policies = tuple(p for document in documents for p in load(document))
+        self._policies = readable(documents)
 
     async def _adopt(self, document: bytes) -> None:
         """The coordinator and a second person adopt the policy."""

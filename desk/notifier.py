@@ -10,7 +10,6 @@ named, nothing is claimed: those notices stay on the list of people's work.
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -21,6 +20,7 @@ from custody import reading
 from custody.channel import check_address, digits
 from custody.ledger import Ledger, PrivateAltered
 from custody.refusal import Refused
+from desk.adopted import readable
 from desk.bounce import token_of_bounce
 from desk.couriers import Couriers
 from desk.masters import FileMasters
@@ -28,8 +28,7 @@ from desk.sending import How, Message, Outcome, send_mail, send_text, token_key,
 from desk.settings import CannotStart, Settings
 from retention import outbox
 from retention.outbox import Row
-from retention.period import RetentionDataError
-from retention.policy import Policy, load
+from retention.policy import Policy
 
 MOST_IN_ONE_TURN: Final = 500
 
@@ -137,15 +136,8 @@ class Notifier:
 
 async def policies_of(engine: AsyncEngine) -> tuple[Policy, ...]:
     """Every adopted policy that can be read; of others the check of the terms tells."""
-    found: list[Policy] = []
     async with engine.connect() as connection:
-        documents: Sequence[bytes] = await reading.policies(connection)
-    for document in documents:
-        try:
-            found += load(document)
-        except RetentionDataError:
-            continue
-    return tuple(found)
+        return readable(await reading.policies(connection))
 
 
 async def bounced(settings: Settings, engine: AsyncEngine, ledger: Ledger, data: bytes) -> str:

@@ -5,8 +5,6 @@ ago. Who may not know of the kit never comes here, so no refusal of this file te
 """
 
 from datetime import datetime
-from functools import lru_cache
-from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -27,10 +25,8 @@ from custody.purpose import (
     task_with,
 )
 from custody.restriction import lacks_reader
+from desk.adopted import readable
 from retention.overdue import is_overdue_for
-from retention.policy import load
-
-_read: Final = lru_cache(maxsize=256)(load)  # an adopted document never changes
 
 
 async def true_purpose(engine: AsyncEngine, actor: Actor, kit: Kit, purpose: str) -> str:
@@ -58,8 +54,7 @@ async def _waits(connection: AsyncConnection, kit: Kit, actor: Actor, at: dateti
         return False
     if await readings.is_proposed(connection, kit.number, at):
         return True
-    policies = [policy for document in await reading.policies(connection) for policy in _read(document)]
-    if is_overdue_for(kit, actor, policies, at):
+    if is_overdue_for(kit, actor, readable(await reading.policies(connection)), at):
         return True
     if kit.readers and lacks_reader(kit, await reading.directory(connection)):
         return True

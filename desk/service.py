@@ -3,12 +3,10 @@
 import asyncio
 import hashlib
 import json
-import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -35,35 +33,19 @@ from custody.refusal import KeyUsed, NeedsSecond, NotSeen, Refused
 from custody.registering import reserve
 from custody.restriction import may_sign
 from desk import session as sessions
+from desk.adopted import readable
 from desk.doors import BY_ACTION, STAND_IN, Doing, Door
 from desk.issuer import LocalIssuer
 from desk.purpose import true_purpose
 from desk.settings import CannotStart, Settings
 from desk.token import Verifier
 from retention import keeping
-from retention.period import RetentionDataError
-from retention.policy import Policy, load
+from retention.policy import Policy
 
 CARD_ENDS: Final = frozenset({"card.stopped", "card.renewed"})
 
 SEALED: Final = "sealed"
 """Under this name a command that waits keeps its private fields, sealed (`Ledger.seal_waiting`)."""
-
-log = logging.getLogger("custody.service")
-
-
-@lru_cache(maxsize=256)  # an adopted document never changes
-def read_policies(document: bytes) -> tuple[Policy, ...] | None:
-    """The policies of an adopted document; None where it cannot be read, which the log says once.
-
-    It was read when it was adopted: a time zone that is gone, or somebody with rights in the database, can
-    make it unreadable. Kits that keep it are then refused what needs it; all others go on.
-    """
-    try:
-        return load(document)
-    except RetentionDataError as fault:
-        log.error("an adopted policy cannot be read: %s", fault)
-        return None
 
 
 class NotAsked(NotSeen):
@@ -133,7 +115,7 @@ class Service:
         """Every adopted policy version that can be read; `retention.alarms` tells of others."""
         async with self.engine.connect() as connection:
             documents = await reading.policies(connection)
-        return tuple(policy for document in documents for policy in read_policies(document) or ())
+        return readable(documents)
 
     # --- commands --------------------------------------------------------------------------
 

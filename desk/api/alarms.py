@@ -16,11 +16,12 @@ from custody.people import Actor, Function
 from custody.purpose import TASK
 from custody.refusal import Refused
 from desk import duty
+from desk.adopted import read_policies
 from desk.alarm import alarm_of, silent_since
 from desk.api.answers import answer, written
 from desk.api.document import describes
 from desk.edge import Signed, acting, service
-from desk.service import Service, read_policies
+from desk.service import Service
 from retention import alarms
 from retention.alarms import BY_NAME, RULES, Alarm, in_order
 from retention.overdue import Overdue, overdue_for

@@ -18,10 +18,11 @@ from custody.ledger import reading as seen_by
 from custody.people import Actor
 from custody.purpose import TASK
 from custody.refusal import Refused
+from desk.adopted import read_policies
 from desk.api.answers import answer, written
 from desk.api.document import describes
 from desk.edge import Signed, acting, service
-from desk.service import Service, read_policies
+from desk.service import Service
 from retention.adopting import longer_under, newest_valid
 from retention.aloud import differences, values
 from retention.policy import Policy

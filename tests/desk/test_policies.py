@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from custody.event import Fact, write_moment
+from custody.trail import after
 from desk.cli import main
 from desk.edge import RECENT_FOR
 from desk.policy_words import GROUPS, NONE, VALUES, length
 from retention.aloud import days_of_term, differences, values
 from retention.policy import AgeClass, Policy, dump, load
-from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, OFFICER, OTHER_NURSE
+from tests.custody.byhand import ByHand
+from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, OFFICER, OTHER_NURSE, new_number
 from tests.desk.conftest import Desk
 from tests.retention.reckoning import sourced
 
@@ -326,3 +329,38 @@ def test_only_a_kit_that_keeps_the_policy_that_cannot_be_read_is_refused(desk: D
 
     assert [each.status_code for each in answers] == [409, 201], [each.text for each in answers]
     assert "belgium/2 of this kit is not known here" in answers[0].json()["detail"]
+
+
+def without_packages(desk: Desk, version: int) -> str:
+    """A kit of which nothing is there, written by hand: nothing about it is anybody's task."""
+    number, day = new_number(), desk.now().date()
+    over_at = write_moment(desk.now() + timedelta(days=400))
+    term = {"start": str(day), "end": str(day + timedelta(days=400)), "notice_on": str(day)}
+    agreed = {"policy": {"id": "belgium", "version": version}, "term": {**term, "over_at": over_at}}
+    kit = {"centre": NURSE.organisation, "examined_on": str(day)}
+    with ByHand(desk.database) as hand:
+        facts = (
+            Fact(type="kit.registered", subject=f"custody:{number}", who=NURSE.who(), fields=kit),
+            Fact(
+                type="term.agreed",
+                subject=f"choices:{number}",
+                who=NURSE.who(),
+                fields={"age_class": "adult", **agreed},
+            ),
+        )
+        events = [hand.event(fact) for fact in facts]
+        hand.append(NURSE, events, {number: after(after(None, events[0]), events[1])})
+    return number
+
+
+def test_the_pages_of_every_kit_open_though_a_policy_cannot_be_read(desk: Desk) -> None:
+    adopt(desk, dump([second_version(desk)]).decode())
+    kits = [without_packages(desk, version) for version in (1, 2)]
+    unreadable(desk)
+
+    for kit in kits:
+        for path in (f"/kits/{kit}", f"/kits/{kit}/disposal"):
+            answer = desk.at(COORDINATOR).client.get(path, headers={"accept": "text/html"})
+            assert answer.status_code < 500, (path, answer.text)
+        assert desk.at(COORDINATOR).get(f"kits/{kit}", purpose="task").status_code < 500
+        assert desk.at(COORDINATOR).get(f"kits/{kit}", purpose="review").status_code == 200
