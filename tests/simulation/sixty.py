@@ -17,6 +17,7 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import retention
 from custody import rebuild
@@ -46,6 +47,7 @@ CHANGES: Final = (  # years after the beginning, and what a new version of Belgi
 )
 LOSSES: Final = ("cancelled", "cut")
 AT_ONCE: Final = 4
+BRUSSELS: Final = ZoneInfo("Europe/Brussels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +290,7 @@ class Sixty:
         await self.house.act(
             HERE.coordinator,
             [],
-            lambda s: adopt(order, HERE.coordinator, THERE.nurse, self.house.policies, s.at),
+            lambda s: adopt(order, HERE.coordinator, THERE.coordinator, self.house.policies, s.at),
             f"policy:{name}",
         )
         self.house.policies = (*self.house.policies, *load(text.encode()))
@@ -299,7 +301,7 @@ class Sixty:
         (policy,) = json.loads((SEEDS / "belgium-2.json").read_bytes())["policies"]
         made = len(self.house.policies) - 2
         says = CHANGES[made][1]
-        today = self.house.now().date()
+        today = self.house.now().astimezone(BRUSSELS).date()
         tomorrow = (today + timedelta(days=1)).isoformat()
         policy |= {"version": made + 3, "adopted_on": today.isoformat(), "valid_from": tomorrow}
         policy["kept"]["adult"]["period"] = says["adult"]
