@@ -114,7 +114,7 @@ END $$;
 
 -- As before; but a policy too is adopted by people who signed. Only the first ones, before there is any kit, are the
 -- installation's own: nobody could have proposed them to anybody. Who signed that nothing was left of a kit stands
--- for who approved its end, when something is found later.
+-- for who approved its end, when something is found later. Who entered an order has signed for its confirmation alone.
 CREATE OR REPLACE FUNCTION custody.check_who(
     values_ jsonb, actor jsonb, proposer text, step_ custody.step, kit_number text
 ) RETURNS void
@@ -178,9 +178,10 @@ BEGIN
         WHERE p <> actor ->> 'person' AND p IS DISTINCT FROM proposer AND NOT EXISTS (
             SELECT FROM custody.event e
             WHERE e.kit = kit_number AND e.person = p
-              AND e.type = ANY (CASE step_.people
-                  WHEN 3 THEN ARRAY['disposal.approved', 'disposal.nothing_left']
-                  ELSE ARRAY['order.entered'] END))
+              AND e.type = ANY (CASE
+                  WHEN step_.people = 3 THEN ARRAY['disposal.approved', 'disposal.nothing_left']
+                  WHEN step_.type = 'order.confirmed' THEN ARRAY['order.entered']
+                  ELSE '{}' END))
     )) THEN
         RAISE EXCEPTION 'somebody is named here who has not signed' USING ERRCODE = 'CU003';
     END IF;

@@ -230,6 +230,25 @@ async def test_nothing_is_held_by_an_order_that_nobody_entered(hand: Hand) -> No
     assert hand.column("holds") == 1
 
 
+async def test_who_once_entered_an_order_has_signed_for_its_confirmation_and_for_nothing_else(
+    hand: Hand,
+) -> None:
+    order = {"digest": "ab" * 32, "authority": "Judge of Avondland", "dated": "2026-01-01"}
+    hand.one("order.entered", COORDINATOR, trail="custody", order=order)
+    hold = placed(hand, "centre")
+    hand.one("destruction.requested", how="in_person")
+    entered = {"with": [COORDINATOR.signs("second")]}
+    for type_, fields in (
+        ("destruction.confirmed", {"until": hand.at(30)}),
+        ("majority.confirmed", {"how": "in_person"}),
+        ("channel.changed", {"channel": "none", "language": "fr", "how": "in_person"}),
+        ("hold.lifted", {**hold, "reason": "over"}),
+    ):
+        with refused(BYTES):
+            hand.one(type_, **fields, **entered)
+    hand.one("order.confirmed", trail="custody", order=order, **entered)
+
+
 # --- what is adopted ---------------------------------------------------------------------------------------
 
 
