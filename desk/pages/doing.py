@@ -50,6 +50,7 @@ ON_STATE: Final = frozenset(
 CHANNEL_SHOWN: Final = frozenset({"notice.attempt", "notice.send", "channel.prove", "channel.change"})
 HOLDS_SHOWN: Final = frozenset({"hold.lift", "hold.review"})
 AHEAD: Final = frozenset({"term.extend", "destruction.ask", "hold.place"})
+TOLD_BEFORE_SIGNING: Final = frozenset({"destruction.confirm", "term.correct"})
 ASKED_APART: Final = ("identity", "free_will")
 UNASKED: Final = texts._(
     "You sign that you asked, apart from the other person, and are certain of both: who this is, and that it"
@@ -129,6 +130,7 @@ async def _form(
         asked=await _asked(request, who, door, filled),
         holds=holds,
         ahead=await _ahead(request, door, kit),
+        corrections=await _corrections(request, door.action, kit),
         files=any(c.kind in ("digest", "paper") for c in controls),
         signs=any(c.kind == "signature" for c in controls),
     )
@@ -158,6 +160,16 @@ async def _ahead(request: Request, door: Door, kit: Kit | None) -> str:
     return ends.ahead(
         request, door.action, kit, await edge.service(request).policies(), await edge.now(request)
     )
+
+
+async def _corrections(
+    request: Request, action: str, kit: Kit | None, now: str | None = None
+) -> list[ends.Correction]:
+    """What a correction of the age class brings, before it is made and before it is signed."""
+    if kit is None or action != "term.correct":
+        return []
+    policies = await edge.service(request).policies()
+    return ends.corrections(kit, policies, await edge.now(request), now)
 
 
 def _blank() -> list[dict[str, str]]:
@@ -260,6 +272,9 @@ async def _proposed(request: Request, proposal: str, who: Signed, problem: Probl
     directory = await service.directory()
     names = {a.person: a.name for a in directory.appointments}
     command, unread = await _opened(request, who, waiting)
+    kit = None
+    if waiting["action"] in TOLD_BEFORE_SIGNING:
+        kit = (await service.ledger.look(who.actor, [waiting["kit"]])).kits.get(waiting["kit"])
     problem = problem or unread
     return await page(
         request,
@@ -275,21 +290,18 @@ async def _proposed(request: Request, proposal: str, who: Signed, problem: Probl
         asked=await asked_in_words(request, who, _requests(command)),
         holds=await _holds(request, who, waiting["kit"], command),
         observer=waiting["action"] == "disposal.carry_out",
-        cooling_off=await _cooling_off(request, who, waiting),
+        cooling_off=await _cooling_off(request, kit, waiting),
+        corrections=await _corrections(request, waiting["action"], kit, command.get("age_class")),
         organisations={o.id: o.name for o in directory.organisations.values()},
         places={p.id: p.name for p in directory.places.values()},
     )
 
 
-async def _cooling_off(request: Request, who: Signed, waiting: RowMapping) -> tuple[int, date] | None:
+async def _cooling_off(request: Request, kit: Kit | None, waiting: RowMapping) -> tuple[int, date] | None:
     """How many days the victim can think again if a destruction is confirmed now, and the last of them."""
-    if waiting["action"] != "destruction.confirm":
+    if kit is None or waiting["action"] != "destruction.confirm":
         return None
-    service = edge.service(request)
-    kit = (await service.ledger.look(who.actor, [waiting["kit"]])).kits.get(waiting["kit"])
-    if kit is None:
-        return None
-    policy = policy_of(kit, await service.policies())
+    policy = policy_of(kit, await edge.service(request).policies())
     at = await edge.now(request)
     last = local_date(policy, cooling_off_until(policy, at) - timedelta(microseconds=1))
     return (last - local_date(policy, at)).days, last

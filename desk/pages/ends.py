@@ -5,6 +5,7 @@ cooling-off brings forward, is said as it is.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -18,9 +19,9 @@ from desk.pages.page import day, language, translated
 from retention.holds import review_on
 from retention.notice import settled
 from retention.period import RetentionDataError
-from retention.policy import Policy
+from retention.policy import AgeClass, Policy
 from retention.reckoning import policy_of, term_of
-from retention.term import cooling_off_until, extended, local_date
+from retention.term import cooling_off_until, corrected, extended, local_date
 
 VICTIM: Final[Mapping[str, str]] = {
     "on": texts._("Kept for you until {day}."),
@@ -101,3 +102,33 @@ def ahead(request: Request, action: str, kit: Kit, policies: Iterable[Policy], a
         return ""
     count = (on - at.astimezone(edge.CALENDAR).date()).days
     return translated(request, says).format(day=day(on, language(request)), count=count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What a correction of the age class would bring: the class and the last day kept, before and after."""
+
+    was: str
+    now: str
+    before: date
+    after: date
+
+
+def corrections(
+    kit: Kit, policies: Iterable[Policy], at: datetime, now: str | None = None
+) -> list[Correction]:
+    """What each other age class would bring if it were signed at ``at``; only the class ``now`` where it is
+    chosen already. Empty where the rules would refuse it: the refusal says why."""
+    if kit.term is None or kit.age_class is None:
+        return []
+    before = end_of(kit, at)[1] or kit.term.end
+    was, found = AgeClass(kit.age_class), []
+    try:
+        policy = policy_of(kit, policies)
+        for each in AgeClass:
+            if each is not was and now in (None, each.value):
+                after = corrected(term_of(kit), policy, was=was, now=each, at=at).end
+                found.append(Correction(was=was.value, now=each.value, before=before, after=after))
+    except (Refused, RetentionDataError):
+        return []
+    return found
