@@ -50,7 +50,15 @@ GLASS_REASONS: Final = ("victim_in_danger", "medical_emergency", "readers_absent
 
 
 class NoPurpose(Refused):
-    """Nothing that is true, or that this function may state, was given as the purpose of a reading."""
+    """Nothing that is true, or that this function may state, was given as the purpose of a reading.
+
+    ``words`` are the reasons that the person can state. They are for programs: a page asks in sentences.
+    """
+
+    def __init__(self, purpose: str, words: Iterable[str]) -> None:
+        super().__init__(_SENTENCES.get(purpose, OTHER), field="purpose")
+        self.words = tuple(words)
+        self.kit: str | None = None  # set where several were asked for at once
 
 
 def reasons_of(function: Function) -> tuple[str, ...]:
@@ -68,16 +76,17 @@ def stated(actor: Actor, purpose: str) -> str:
     reasons = reasons_of(actor.function)
     if purpose in reasons:
         return purpose
-    raise NoPurpose(_SENTENCES.get(purpose, OTHER), field="purpose", words=", ".join(reasons))
+    raise NoPurpose(purpose, reasons)
 
 
-OTHER: Final = "Say why you read this: {words}."
+OTHER: Final = "Say why you read this."
 _SENTENCES: Final = {
-    SCAN: "You have not scanned a code of this kit in the last 30 minutes. Scan it, or say another reason: "
-    "{words}.",
-    TASK: "You have no task with this kit now. Say another reason: {words}.",
-    GLASS: "You have not broken the glass before this kit in the last hour. Say another reason: {words}.",
+    SCAN: "You have not scanned a code of this kit in the last 30 minutes. Scan it, or say another reason.",
+    TASK: "You have no task with this kit now. Say why you open it.",
+    GLASS: "You have not broken the glass before this kit in the last hour. Say another reason.",
 }
+UNTRUE: Final = frozenset({OTHER, *_SENTENCES.values()})
+"""What :class:`NoPurpose` says."""
 
 
 def purpose_of(actor: Actor, purpose: str, *, task: bool, own: Iterable[Event], at: datetime) -> str:
@@ -98,7 +107,7 @@ def purpose_of(actor: Actor, purpose: str, *, task: bool, own: Iterable[Event], 
     given = _has(records, "purpose", set(reasons), at - REASON_HOLDS)
     if purpose in (TASK, AGAIN) and given:
         return given
-    raise NoPurpose(_SENTENCES.get(purpose, OTHER), field="purpose", words=", ".join(reasons))
+    raise NoPurpose(purpose, reasons)
 
 
 def _has(records: Iterable[Event], field: str, words: set[str], since: datetime) -> str | None:

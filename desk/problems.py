@@ -25,6 +25,7 @@ from custody.card import CardRefused
 from custody.event import EventRefused
 from custody.ledger import MovedOn
 from custody.number import NumberRefused
+from custody.purpose import NoPurpose
 from custody.refusal import KeyUsed, NotPermitted, NotSeen, Refused, Stale
 from desk.session import TooManyAttempts
 from desk.settings import CannotStart
@@ -239,6 +240,12 @@ def problem_of(happened: Exception, reference: str | None = None) -> Problem:
     match happened:
         case NotSeen():
             return problem
+        case NoPurpose():
+            accepted = f"Words that are accepted: {', '.join(happened.words)}."
+            named = {"kit": happened.kit} if happened.kit else {}
+            return replace(
+                _refused(problem, happened), kind=problem.kind, values=named, for_programs=accepted
+            )
         case Refused():
             return _refused(problem, happened)
         case NumberRefused() | CardRefused():

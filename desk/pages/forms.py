@@ -22,15 +22,16 @@ from custody import commands as c
 from custody.items import TYPES
 from custody.kit import Kit, Package
 from custody.number import parse_kit_number
-from custody.people import Function
+from custody.people import Actor, Function
 from custody.permission import as_known, permit
 from custody.protocol import Custody
+from custody.purpose import TASK, NoPurpose
 from custody.refusal import Refused
 from desk import edge, texts
 from desk.doors import Door
 from desk.pages.options import Chosen, Option, asked_in_words, listed
 from desk.pages.page import kit_written
-from desk.service import Given
+from desk.service import Given, Service
 from retention.deciding import PROTECTS, nobody_decides, of_age
 from retention.holds import GROUNDS
 
@@ -497,6 +498,15 @@ async def private_part(request: Request, who: edge.Signed, kit: Kit) -> dict[str
     return await edge.service(request).ledger.read_private(who.actor, kit)
 
 
+async def _with_purpose(service: Service, actor: Actor, number: str) -> Kit:
+    """The kit, its reading on record; of several, the refusal names the one that is no task."""
+    try:
+        return await service.kit(actor, number, "kit.read", TASK)
+    except NoPurpose as refused:
+        refused.kit = number
+        raise
+
+
 async def chosen_of(
     request: Request, who: edge.Signed, names: Sequence[str], kit: str | None, *, shown: bool = True
 ) -> Chosen:
@@ -506,7 +516,7 @@ async def chosen_of(
     numbers = dict.fromkeys([n for n, _ in refs] + ([str(parse_kit_number(kit))] if kit else []))
     whole: Mapping[str, Kit] = {}
     if shown:
-        kits = {n: await service.kit(who.actor, n, "kit.read", "task") for n in numbers}
+        kits = {n: await _with_purpose(service, who.actor, n) for n in numbers}
     else:
         seen = await service.ledger.look(who.actor, list(numbers))
         eyes, whole = seen.eyes(who.actor), seen.kits

@@ -18,15 +18,12 @@ from custody.event import Event
 from custody.kit import Kit
 from custody.ledger import reading as seen_by
 from custody.number import parse_kit_number
-from custody.people import STAFF
 from custody.permission import Relation, kept_out, may, relations, with_justice
 from custody.protocol import Legal, Trail
 from custody.purpose import (
     GLASS,
     GLASS_HOLDS,
     PURPOSES,
-    PURPOSES_OF,
-    SCAN,
     NoPurpose,
     reasons_of,
     unasked,
@@ -40,10 +37,10 @@ from desk.api.kits import export, export_choices
 from desk.edge import Signed
 from desk.pages import ends, forms
 from desk.pages.hands import drawing, stretches
-from desk.pages.page import day, kit_written, language, page, to, translated
+from desk.pages.page import ask_why, day, inside, kit_written, language, page, to, translated
 from desk.pages.steps import GROUPS_OF_KIT, for_kit, for_packages, packages_on_offer
 from desk.pages.told import told
-from desk.problems import Problem, problem_of
+from desk.problems import problem_of
 from retention.holds import unreviewed
 
 router = APIRouter()
@@ -64,11 +61,15 @@ async def kit(
     try:
         found = await service.kit(who.actor, known, "kit.read", purpose)
     except NoPurpose as refused:
-        return await _ask_why(request, who, known, problem_of(refused) if given else None)
+        return await ask_why(request, who, known, problem_of(refused) if given else None)
     except (NotSeen, NotPermitted):
         if given:
             raise
-        return await _ask_why(request, who, known)
+        return await ask_why(request, who, known)
+    if (
+        given and "then" in request.query_params
+    ):  # a page of the kit that could not be opened without a reason
+        return to(inside(request.query_params["then"]))
     who = replace(who, actor=await service.eyes(who.actor, found))
     trail = await _trail(request, who, found, purpose)
     part = await _private_part(request, who, found, purpose)
@@ -83,7 +84,7 @@ async def kit(
         kit=found,
         purpose=purpose,
         states=_states(request, found, who, at),
-        steps=for_kit(who.actor, found),
+        steps=for_kit(who.actor, found, purpose),
         groups=tuple(GROUPS_OF_KIT),
         unreviewed=unreviewed(found, at),
         last_day=ends.last_day,
@@ -107,30 +108,16 @@ async def kit(
     )
 
 
-async def _ask_why(request: Request, who: Signed, number: str, problem: Problem | None = None) -> Response:
-    """The reasons that this person can state; the same page whether there is such a kit or not."""
-    return await page(
-        request,
-        "purpose.html",
-        title=translated(request, texts._("Why do you open this kit?")),
-        who=who,
-        status=problem.status if problem else 200,
-        problem=problem,
-        number=number,
-        staff=who.actor.function in STAFF,
-        scans=SCAN in PURPOSES_OF.get(who.actor.function, ()),
-    )
-
-
 @router.post("/kits/{number}")
 async def open_for(
     request: Request, number: str, who: Annotated[Signed, Depends(edge.acting("kit.read"))]
 ) -> Response:
     """A reason was given: open the kit for it."""
-    purpose = forms.value(await request.form(), "purpose") or ""
+    form = await request.form()
+    purpose, then = forms.value(form, "purpose") or "", forms.value(form, "then")
     if purpose not in reasons_of(who.actor.function):
         raise Refused("Say why you open this kit.", field="purpose")
-    return to(f"/kits/{parse_kit_number(number)}", **{"for": purpose})
+    return to(f"/kits/{parse_kit_number(number)}", **{"for": purpose}, **({"then": then} if then else {}))
 
 
 async def _trail(request: Request, who: Signed, kit: Kit, purpose: str) -> list[Event] | None:

@@ -9,7 +9,7 @@ from gettext import NullTranslations
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from babel import Locale
 from babel.dates import format_date, format_datetime
@@ -24,9 +24,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from custody import reading
 from custody.ledger import reading as seen_by
 from custody.number import KitNumber, written
-from custody.people import Actor, Function
+from custody.people import STAFF, Actor, Function
 from custody.permission import PERMISSIONS, may
-from custody.purpose import reasons_of
+from custody.purpose import PURPOSES_OF, SCAN, UNTRUE, reasons_of
 from custody.refusal import NotSeen
 from desk import edge, texts
 from desk.problems import Problem
@@ -352,11 +352,7 @@ async def _again(request: Request, problem: Problem) -> Response:
     """Leads through the provider and back. A page that was only opened goes there by itself: with a header,
     because a form may lead to our own pages alone (Content-Security-Policy), and a redirect is part of it.
     """
-    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    if request.method not in edge.SAFE:
-        came_from = urlsplit(request.headers.get("referer", ""))
-        back = came_from.path + (f"?{came_from.query}" if came_from.query else "")
-    address = f"/sign-in/again?{urlencode({'next': inside(back)})}"
+    address = f"/sign-in/again?{urlencode({'next': _came_from(request)})}"
     shown = await page(
         request,
         "again.html",
@@ -372,6 +368,51 @@ async def _again(request: Request, problem: Problem) -> Response:
     return shown
 
 
+async def ask_why(
+    request: Request, who: edge.Signed, number: str, problem: Problem | None = None, *, then: str = ""
+) -> Response:
+    """The reasons that this person can state for opening a kit; ``then`` is the page that is opened for it.
+
+    The same page whether there is such a kit or not.
+    """
+    return await page(
+        request,
+        "purpose.html",
+        title=translated(request, texts._("Why do you open this kit?")),
+        who=who,
+        status=problem.status if problem else 200,
+        unsaid=problem.says(lambda sentence: translated(request, sentence)) if problem else "",
+        number=number,
+        then=then,
+        staff=who.actor.function in STAFF,
+        scans=SCAN in PURPOSES_OF.get(who.actor.function, ()),
+    )
+
+
+def _unasked(request: Request, problem: Problem) -> str | None:
+    """The number of the kit that a page was refused for want of a purpose; None for another refusal."""
+    if problem.message not in UNTRUE:
+        return None
+    first, _, rest = request.url.path.removeprefix("/kits/").partition("/")
+    on_page = first if request.url.path.startswith("/kits/") and rest else None
+    return str(problem.values["kit"]) if "kit" in problem.values else on_page
+
+
+def _came_from(request: Request) -> str:
+    """The page that was asked for, or whose form was sent: a path of this service."""
+    if request.method in edge.SAFE:
+        return inside(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+    sent_from = urlsplit(request.headers.get("referer", ""))
+    return inside(sent_from.path + (f"?{sent_from.query}" if sent_from.query else ""))
+
+
+def _without_purpose(address: str) -> str:
+    """The page without the purpose that was not true: the one that is stated now holds for it."""
+    path, _, query = address.partition("?")
+    kept = [(name, word) for name, word in parse_qsl(query) if name != "for"]
+    return path + (f"?{urlencode(kept)}" if kept else "")
+
+
 async def problem_page(request: Request, problem: Problem) -> Response:
     """A problem for people who read pages; nobody signed in is shown the way to sign in."""
     if problem.kind == "sign-in-too-old":
@@ -381,6 +422,9 @@ async def problem_page(request: Request, problem: Problem) -> Response:
         if request.url.path.startswith("/v"):
             return RedirectResponse("/v", status_code=303)
         return RedirectResponse(f"/sign-in?next={quote(path, safe='')}", status_code=303)
+    signed, number = getattr(request.state, "signed", None), _unasked(request, problem)
+    if signed is not None and number is not None and reasons_of(signed.actor.function):
+        return await ask_why(request, signed, number, problem, then=_without_purpose(_came_from(request)))
     return await page(
         request,
         "problem.html",

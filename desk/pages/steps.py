@@ -243,10 +243,10 @@ def _makes_sense(action: str, actor: Actor, kit: Kit, package: Package) -> bool:
             return True
 
 
-def for_kit(actor: Actor, kit: Kit) -> list[Offered]:
-    """The steps that may be taken with the kit as a whole."""
+def for_kit(actor: Actor, kit: Kit, purpose: str) -> list[Offered]:
+    """The steps that may be taken with the kit as a whole; its pages are opened for ``purpose`` too."""
     return [
-        Offered(action, _address(action, kit), action in FIRST_OF_KIT and _first(action, kit), group)
+        Offered(action, _address(action, kit, purpose), action in FIRST_OF_KIT and _first(action, kit), group)
         for group, actions in GROUPS_OF_KIT.items()
         for action in actions
         if may(action, actor, kit) and possible(action, kit) and _ready(action, kit, actor)
@@ -270,13 +270,13 @@ def to_be_told(kit: Kit) -> bool:
     return kit.retention is Retention.NOTICE_DUE or not settled(kit)
 
 
-def _address(action: str, kit: Kit) -> str:
+def _address(action: str, kit: Kit, purpose: str) -> str:
     if action == "labels.print":
         return f"/kits/{kit.number}/labels"
     if action in ("disposal.propose", "disposal.approve"):
-        return f"/kits/{kit.number}/disposal"
+        return f"/kits/{kit.number}/disposal?for={purpose}"
     if action in ON_CHANNEL and kit.channel not in (None, "none"):
-        return f"/kits/{kit.number}/channel"
+        return f"/kits/{kit.number}/channel?for={purpose}"
     return f"/do/{action}?kit={kit.number}"
 
 

@@ -180,7 +180,7 @@ def test_forms_offer_only_the_answers_that_fit_the_channel(desk: Desk, advance: 
         (none, {"reached", "not_wanted", "no_channel"}),
     ):
         assert options(html(nurse, "GET", f"/do/notice.attempt?kit={kit}")) == fits
-    assert f'href="/kits/{phone}/channel"' in kit_page(desk, phone)
+    assert f'href="/kits/{phone}/channel?for=task"' in kit_page(desk, phone)
 
 
 def test_the_call_page_shows_earlier_attempts_and_counts_days(desk: Desk, advance: Advance) -> None:

@@ -180,3 +180,21 @@ def test_the_readers_of_a_restricted_kit_meet_no_glass(pages: Pages) -> None:
     nurse.check(reason="readers_absent")
     nurse.press("Break the glass")
     assert nurse.sees("This kit stands open to you.")
+
+
+def test_a_page_of_a_kit_that_was_opened_from_a_bookmark_asks_why_and_then_opens(pages: Pages) -> None:
+    for address in ("/do/hold.place?kit={}", "/kits/{}/channel", "/kits/{}/channel?for=unsaid"):
+        kit = quiet(pages.desk)
+        path = address.format(kit)
+        coordinator = pages.at(COORDINATOR)
+        assert coordinator.go(path) == 422
+        assert coordinator.sees("Why do you open this kit?")
+        assert "stock_take" not in coordinator.page.inner_text("body")
+        coordinator.check(purpose="complaint")
+        coordinator.press("Go on")
+        assert coordinator.page.url.endswith(path.partition("?for")[0])
+        assert (
+            coordinator.page.get_by_role("heading", level=1).inner_text().startswith(("Hold", "Safe channel"))
+        )
+        given = [r.get("purpose") for r in records(pages.desk, COORDINATOR) if r.get("kit") == kit]
+        assert set(given) == {"complaint"}
