@@ -47,18 +47,19 @@ AS $$
 $$;
 
 -- Whether an event may name this policy for the kit: the one that it keeps. A term is agreed under a policy that
--- is for this centre or for all; it moves to a later version of the same one, under which nobody is told later,
--- cools off or is kept for a shorter time.
+-- is for this centre or for all. It moves to a later version of the same one, under which no period that protects
+-- the victim is shorter from any day, the victim is told as before, and nothing expires earlier; and it never moves
+-- where the victim wishes the evidence destroyed, or the term ended with that wish.
 CREATE FUNCTION custody.may_name(values_ jsonb, kit_ custody.kit, policy jsonb) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    at timestamptz := (values_ ->> 'recorded_at')::timestamptz;
+    over_at timestamptz := (values_ #>> '{term,over_at}')::timestamptz;
     number_ int := (values_ ->> 'number')::int;
+    wish constant text[] := ARRAY['destruction.requested', 'destruction.confirmed', 'destruction.cooled_off'];
     kept jsonb;
     old jsonb;
-    class text;
 BEGIN
     IF values_ ->> 'type' = 'term.agreed' THEN
         RETURN coalesce(policy ->> 'centre', kit_.centre) = kit_.centre;
@@ -68,17 +69,25 @@ BEGIN
         RETURN coalesce(values_ -> 'policy' = kept, false);
     END IF;
     old := custody.adopted(kept);
-    class := custody.last_said('choices:' || kit_.number, number_, ARRAY['term.agreed', 'term.corrected'])
-             ->> 'age_class';
     RETURN coalesce(policy ->> 'id' = old ->> 'id' AND (policy ->> 'version')::int > (old ->> 'version')::int, false)
-       AND (SELECT bool_and(coalesce(at + n.new >= at + n.old - custody.room(n.old), false))
-            FROM (SELECT (policy #>> path.of)::interval, (old #>> path.of)::interval
-                  FROM (VALUES (ARRAY['notice', 'period']), (ARRAY['cooling_off', 'period']),
-                               (ARRAY['kept', class, 'period'])) path (of)) n (new, old));
+       AND NOT coalesce(custody.last_said('choices:' || kit_.number, number_, ARRAY[
+               'destruction.taken_back', 'report.declared', 'term.extended', 'term.restarted', 'term.corrected'
+           ] || wish) ->> 'type' = ANY (wish), false)
+       AND (coalesce(old #>> '{contact,answer}', 'true') <> 'true'
+            OR coalesce(policy #>> '{contact,answer}', 'true') = 'true')
+       AND coalesce(over_at + coalesce((policy #>> '{grace,period}')::interval, '0') + interval '2 days'
+                    >= kit_.expires_at, true)
+       AND NOT EXISTS (
+           -- Where months end is where periods of months and of days differ.
+           SELECT FROM generate_series(timestamp '2023-01-01', '2026-12-31', '1 day') a (day), (VALUES
+               ('{kept,adult,period}'::text[]), ('{kept,minor,period}'), ('{kept,unknown,period}'),
+               ('{notice,period}'), ('{grace,period}'), ('{cooling_off,period}'), ('{contest,period}')) path (of)
+           WHERE extract(day FROM a.day) >= 28 AND old #>> path.of IS NOT NULL
+             AND NOT coalesce(a.day + (policy #>> path.of)::interval >= a.day + (old #>> path.of)::interval, false));
 END $$;
 
--- What is adopted can be read, and every period in it is one: by what is kept here the clock and the checks go.
--- The rest of a policy is the service's to read.
+-- What is adopted can be read, each version stands there once, its zone is one, and every period in it is one of at
+-- most 150 years: by what is kept here the clock and the checks go. The rest of a policy is the service's to read.
 CREATE FUNCTION custody.check_policy() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -86,6 +95,7 @@ AS $$
 DECLARE
     calendar constant text := '^P(?=[1-9])([1-9][0-9]{0,4}Y)?([1-9][0-9]{0,4}M)?([1-9][0-9]{0,4}D)?$';
     hours constant text := '^PT[1-9][0-9]{0,3}H$';
+    longest constant interval := '153 years';  -- 150 of 366 days, in months of 30: as the service reckons it
     told jsonb;
     fine boolean;
 BEGIN
@@ -96,13 +106,21 @@ BEGIN
                 SELECT FROM jsonb_array_elements(told -> 'policies') each
                 WHERE each ->> 'id' = NEW.id AND each -> 'version' = to_jsonb(NEW.version))
             AND NOT EXISTS (
+                SELECT FROM jsonb_array_elements(told -> 'policies') each
+                GROUP BY each ->> 'id', each -> 'version' HAVING count(*) > 1)
+            AND NOT EXISTS (
+                SELECT FROM jsonb_array_elements(told -> 'policies') each
+                WHERE (timestamp '2026-01-01' AT TIME ZONE (each ->> 'time_zone')) IS NULL)
+            AND NOT EXISTS (
                 SELECT FROM jsonb_array_elements(told -> 'policies') each, (VALUES
                     ('{kept,adult,period}'::text[]), ('{kept,minor,period}'), ('{kept,unknown,period}'),
                     ('{notice,period}'), ('{cooling_off,period}'), ('{contest,period}')) path (of)
                 WHERE NOT coalesce(each #>> path.of ~ calendar, false))
             AND NOT EXISTS (
                 SELECT FROM jsonb_path_query(told, '$.**.period') period
-                WHERE NOT coalesce(period #>> '{}' ~ calendar OR period #>> '{}' ~ hours, false));
+                WHERE NOT coalesce(CASE WHEN period #>> '{}' ~ calendar
+                                        THEN (period #>> '{}')::interval <= longest
+                                        ELSE period #>> '{}' ~ hours END, false));
     EXCEPTION WHEN data_exception THEN
         fine := false;
     END;
@@ -170,6 +188,11 @@ BEGIN
     ) signers WHERE p IS NOT NULL;
     IF humans < step_.people THEN
         RAISE EXCEPTION '% takes more people than signed it', step_.type USING ERRCODE = 'CU002';
+    END IF;
+    IF step_.type = 'policy.adopted' AND (who ->> 'function' <> 'coordinator' OR EXISTS (
+        SELECT FROM jsonb_array_elements(others) w
+        WHERE NOT coalesce(w ->> 'function' IN ('nurse', 'custodian', 'coordinator'), false))) THEN
+        RAISE EXCEPTION 'a coordinator adopts a policy, and another of the staff signs' USING ERRCODE = 'CU003';
     END IF;
     IF (step_.people > 1 AND NOT actor ->> 'person' = ANY (everybody)) OR ((
         step_.trail <> 'policy' OR EXISTS (SELECT FROM custody.kit)

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from custody.event import Fact
-from custody.people import CLOCK
+from custody.people import CLOCK, Actor
 from tests.conftest import Database, Engines
 from tests.custody.byhand import ByHand, refused
 from tests.custody.story import (
+    ANALYST,
     COORDINATOR,
     CUSTODIAN,
     MAGISTRATE,
     NURSE,
     NURSE_2,
+    OFFICER,
     OTHER_CENTRE,
     begin,
 )
@@ -39,33 +41,47 @@ def told(**change: Any) -> bytes:
     return json.dumps(document).encode()
 
 
+def twice(one: bytes, other: bytes) -> bytes:
+    """One file with the entries of both."""
+    policies = [*json.loads(one)["policies"], *json.loads(other)["policies"]]
+    return json.dumps({"format": 1, "policies": policies}).encode()
+
+
 def short() -> bytes:
     day = {"period": "P1D", "source": "Invented for this test.", "confirmed": False}
     kept_for = dict.fromkeys(("adult", "minor", "unknown"), day)
     return told(id="short", centre=OTHER_CENTRE, kept=kept_for, notice=day, cooling_off=day, contest=day)
 
 
-def adoption(document: bytes, named: dict[str, Any]) -> Fact:
-    """Coraline and Nils adopt this document under this name."""
+def adoption(document: bytes, named: dict[str, Any], by: Actor, second: Actor) -> Fact:
+    """These two adopt this document under this name."""
     return Fact(
         type="policy.adopted",
         subject=f"policy:{named['id']}",
-        who=COORDINATOR.who(),
+        who=by.who(),
         fields={
             "policy": named,
             "digest": hashlib.sha256(document).hexdigest(),
-            "with": [NURSE_2.signs("second")],
+            "with": [second.signs("second")],
         },
     )
 
 
-def adopted(byhand: ByHand, document: bytes, named: dict[str, Any], *, signed: bool = False) -> None:
-    """By one person who names another, or by both."""
-    event = byhand.event(adoption(document, named))
+def adopted(
+    byhand: ByHand,
+    document: bytes,
+    named: dict[str, Any],
+    *,
+    signed: bool = False,
+    by: Actor = COORDINATOR,
+    second: Actor = NURSE_2,
+) -> None:
+    """By one person who names another, or by both; Coraline and Nils unless others are named."""
+    event = byhand.event(adoption(document, named, by, second))
     extra: dict[str, Any] = {"policy": base64.b64encode(document).decode()}
     if signed:
-        extra["proposal"] = byhand.propose(COORDINATOR, None)
-    byhand.append(NURSE_2 if signed else COORDINATOR, [event], documents={}, **extra)
+        extra["proposal"] = byhand.propose(by, None)
+    byhand.append(second if signed else by, [event], documents={}, **extra)
 
 
 @pytest.fixture
@@ -261,6 +277,16 @@ async def test_one_person_adopts_no_policy_once_there_are_kits(hand: Hand) -> No
 
 
 @pytest.mark.parametrize(
+    ("by", "second"), [(OFFICER, ANALYST), (NURSE, NURSE_2), (COORDINATOR, OFFICER)], ids=range(3)
+)
+async def test_a_coordinator_adopts_a_policy_and_another_of_the_staff_signs(
+    hand: Hand, by: Actor, second: Actor
+) -> None:
+    with refused(BYTES):
+        adopted(hand.db, told(version=2), {"id": "belgium", "version": 2}, signed=True, by=by, second=second)
+
+
+@pytest.mark.parametrize(
     "document",
     [
         b"garbage",
@@ -276,8 +302,13 @@ async def test_one_person_adopts_no_policy_once_there_are_kits(hand: Hand) -> No
         told(version=2, kept={n: {"period": "P"} for n in ("adult", "minor", "unknown")}),
         told(version=2, extension={"period": "-P1Y"}),
         told(version=2, unlinked={"period": 7}),
+        told(version=2, contest={"period": "P99999Y"}),
+        told(version=2, unlinked={"period": "P1837M"}),
+        told(version=2, time_zone="Mars/Base"),
+        told(version=2, time_zone=None),
+        twice(told(version=2), told(version=2, adopted_on="2026-01-01")),
     ],
-    ids=range(13),
+    ids=range(18),
 )
 async def test_nothing_is_adopted_that_is_no_policy_with_periods(hand: Hand, document: bytes) -> None:
     with refused(BYTES):

@@ -11,7 +11,7 @@ from custody.event import write_moment
 from custody.kit import to_document
 from custody.people import CLOCK, Actor, Function
 from retention.period import Period
-from retention.policy import dump
+from retention.policy import Policy, dump
 from tests.conftest import Database, Engines
 from tests.custody.byhand import ByHand, refused
 from tests.custody.story import (
@@ -24,6 +24,7 @@ from tests.custody.story import (
 from tests.postgres.forging import BYTES, PROTOCOL
 from tests.postgres.hand import BELGIUM, DAY, Advance, Hand, agreed_anew, noticed
 from tests.retention.kept import POLICY, adopt, kept
+from tests.retention.reckoning import sourced
 
 pytestmark = pytest.mark.anyio
 
@@ -92,6 +93,70 @@ async def test_a_term_moves_to_a_later_end_under_a_later_version_of_its_policy_a
     with refused(PROTOCOL):  # and never back
         hand.forged("term.extended", how="in_person", policy=BELGIUM, term=later)
     hand.one("term.extended", how="in_person", policy=second, term=later)
+
+
+def told_less(version: int, **change: Any) -> Policy:
+    """A later version in which one thing protects less."""
+    made = replace(POLICY, version=version, grace=sourced("P3M"))
+    return replace(made, **change)
+
+
+async def test_no_term_moves_to_a_version_under_which_anything_that_protects_is_less(hand: Hand) -> None:
+    """The kit of an adult, found to be a minor a year later, was kept for seven months."""
+    versions = [
+        told_less(2),
+        told_less(3, minor=sourced("P7M"), adult=sourced("P7M")),
+        told_less(4, grace=None),
+        told_less(5, grace=sourced("P1M")),
+        told_less(6, contest=sourced("P1D")),
+        told_less(7, contact=replace(POLICY.contact, answer=False)),
+        told_less(8, notice=sourced("P59D")),
+        told_less(9, adult=sourced("P1Y")),
+    ]
+    for policy in versions:
+        await adopt(hand.story, dump([policy]), version=policy.version)
+    said: dict[str, Any] = {"how": "by_law", "reason": "a later policy"}
+    term = {"start": "2026-01-01", "end": "2026-02-01", "notice_on": "2026-01-01"}
+    hand.one(
+        "term.moved",
+        COORDINATOR,
+        **said,
+        policy={"id": "belgium", "version": 2},
+        term={**term, "over_at": hand.at(190)},
+    )
+    later = {**term, "over_at": hand.at(500)}
+    for version in range(3, 9):
+        with refused(PROTOCOL):
+            hand.forged(
+                "term.moved", COORDINATOR, **said, policy={"id": "belgium", "version": version}, term=later
+            )
+    hand.one("term.moved", COORDINATOR, **said, policy={"id": "belgium", "version": 9}, term=later)
+
+
+async def test_no_term_moves_where_the_victim_wishes_the_evidence_destroyed(hand: Hand) -> None:
+    await adopt(hand.story, dump([replace(POLICY, version=2, adult=sourced("P1Y"))]), version=2)
+    term = {"start": "2026-01-01", "end": "2026-02-01", "notice_on": "2026-01-01", "over_at": hand.at(400)}
+    said = {"how": "by_law", "reason": "a later policy", "policy": {"id": "belgium", "version": 2}}
+
+    def move(forged: bool = True) -> None:
+        (hand.forged if forged else hand.one)("term.moved", COORDINATOR, **said, term=term)
+
+    hand.one("destruction.requested", how="in_person")
+    with refused(PROTOCOL):
+        move()
+    hand.one("destruction.taken_back", how="in_person")
+    hand.one("destruction.requested", how="in_person")
+    hand.two("destruction.confirmed", until=hand.at(30))
+    with refused(PROTOCOL):
+        move()
+    hand.advance(31 * DAY)
+    ended = {**term, "over_at": hand.at(0)}
+    hand.one("destruction.cooled_off", CLOCK, term=ended)
+    with refused(PROTOCOL):
+        move()
+    extended = {**term, "over_at": hand.at(300)}
+    hand.one("term.extended", how="in_person", policy=BELGIUM, term=extended)
+    move(forged=False)
 
 
 # --- early destruction -------------------------------------------------------------------------------
