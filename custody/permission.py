@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
-from custody.kit import Item, Kit, Package
+from custody.kit import Hold, Item, Kit, Package
 from custody.people import STAFF, Actor, Function
 from custody.protocol import ENDED, Legal
 from custody.refusal import NoSuchPackage, NotPermitted, NotSeen
@@ -281,8 +281,9 @@ def as_known(actor: Actor, kit: Kit) -> Kit:
 
     Its centre and the victim know everything until it is with justice, and from then on since when; the
     centre also what has not left it. Others know nothing of the choices, so ``retention`` says
-    nothing to them; and where the kit is not linked to them, only of the packages that are, or come, into the
-    hands of their organisation.
+    nothing to them; only the office that the kit is linked to knows the holds of magistrates, its own. Where
+    the kit is not linked to them, others know only of the packages that are, or come, into the hands of their
+    organisation.
     """
     own = Relation.OWN in relations(actor, kit)
     if own or (actor.organisation == kit.centre and actor.function in STAFF and not kept_out(actor, kit)):
@@ -308,11 +309,17 @@ def as_known(actor: Actor, kit: Kit) -> Kit:
         linked_at=kit.linked_at,
         released_at=kit.released_at,
         opened_to_centre_at=kit.opened_to_centre_at if whole else None,
+        holds={id_: h for id_, h in kit.holds.items() if whole and _of_office(actor, kit, h)},
         findings=tuple(
             f for f in kit.findings if f.trail == "custody" and (whole or set(f.packages) & set(packages))
         ),
         readers=kit.readers if kept_out(actor, kit) else (),  # or the rule would not know it the next time
     )
+
+
+def _of_office(actor: Actor, kit: Kit, hold: Hold) -> bool:
+    """Whether a magistrate placed the hold, and this person is of the office that the kit is linked to."""
+    return hold.ground == "magistrate" and kit.link is not None and kit.link.office == actor.organisation
 
 
 def _inside(kit: Kit, packages: Mapping[int, Package]) -> tuple[dict[int, Item], set[str]]:

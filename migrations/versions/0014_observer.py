@@ -2,6 +2,8 @@
 
 The observer of a disposal is named by who carries it out. The proposal keeps the name; that person alone
 signs it, as observer and as nothing else, and sees of it which packages are destroyed.
+
+And the office that a kit is linked to sees the holds of its magistrates, which it looks at again.
 """
 
 from collections.abc import Sequence
@@ -36,7 +38,8 @@ def upgrade() -> None:
         schema="custody",
         postgresql_where=sa.text("signer IS NOT NULL AND signed_at IS NULL"),
     )
-    op.execute((SQL / "custody_observer.sql").read_text(encoding="utf-8"))
+    for file in ("custody_observer.sql", "custody_known.sql"):
+        op.execute((SQL / file).read_text(encoding="utf-8"))
     op.execute(
         "CREATE TRIGGER proposal_signer BEFORE UPDATE ON custody.proposal"
         " FOR EACH ROW EXECUTE FUNCTION custody.check_signer()"
@@ -58,6 +61,7 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER proposal_signer ON custody.proposal")
     for function in ("observations", "check_signer", "check_observer"):
         op.execute(f"DROP FUNCTION custody.{function}()")
+    _as_before("custody_boundary.sql", "known_document")
     _as_before("custody_secrets.sql", "propose")
     _as_before("custody_boundary.sql", "drop_proposal")
     op.drop_index("proposal_asked", "proposal", schema="custody")

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from custody import access
 from custody.event import Fact, Head, place_in_trail
-from custody.kit import Handover, Holder, Kit, Link, Package, from_document, to_document
+from custody.kit import Handover, Hold, Holder, Kit, Link, Package, from_document, to_document
 from custody.people import STAFF, Actor, Function
 from custody.permission import as_known, kept_out
 from custody.protocol import Custody, Legal
@@ -60,9 +60,10 @@ from tests.postgres.world import (
     restricted,
     told,
 )
+from tests.retention.kept import kit_of
 
 CHOICES = {
-    *("choices_head", "retention", "holds", "age_class", "policy", "term", "notice_due_at", "decided_by"),
+    *("choices_head", "retention", "age_class", "policy", "term", "notice_due_at", "decided_by"),
     *("language", "channel", "card", "reported_at", "destruction", "disposal", "disposed_at"),
     *("key_destroyed_at", "asked", "readers", "channel_proved_at", "extensions", "remind_on", "attempts"),
     *("expires_at", "of_age_at"),
@@ -74,11 +75,13 @@ OF_THE_KIT = {
 }
 OF_PACKAGES = {"packages", "items", "labels", "handovers", "findings"}
 """As far as they are about the packages that the organisation has, or is offered."""
+OF_THE_OFFICE = {"holds"}
+"""Those of magistrates, where the kit is linked to their office; of the others nobody else learns."""
 WHERE_LINKED = {"order", "matches", "opened_to_centre_at"}
 
 
 def test_every_field_of_a_kit_is_the_victims_choice_or_told_to_somebody() -> None:
-    classes = (CHOICES, OF_THE_KIT, OF_PACKAGES, WHERE_LINKED)
+    classes = (CHOICES, OF_THE_KIT, OF_PACKAGES, OF_THE_OFFICE, WHERE_LINKED)
     assert set().union(*classes) == {field.name for field in dataclasses.fields(Kit)}
     assert sum(map(len, classes)) == len(dataclasses.fields(Kit))
 
@@ -179,6 +182,7 @@ def kits(draw: st.DrawFn, whole: Sequence[Kit]) -> Kit:
         legal=draw(st.sampled_from(Legal)),
         link=draw(st.sampled_from([None, link])),
         readers=draw(st.sampled_from([(), READERS])),
+        holds={g: Hold(id=g, ground=g) for g in draw(st.sets(st.sampled_from(["centre", "magistrate"])))},
     )
 
 
@@ -195,6 +199,18 @@ def test_any_kit_is_cut_by_the_database_as_the_rules_cut_it(world: World) -> Non
         assert row == [(to_document(as_known(actor, kit)),)]
 
     compare()
+
+
+def test_the_office_of_the_link_alone_knows_the_holds_of_its_magistrates() -> None:
+    link = Link(ground="report", pv="PV-FICTIEF-2", notice="N-2", office=OFFICE, zone=ZONE)
+    holds = {each: Hold(id=each, ground=each) for each in ("centre", "magistrate", "safety")}
+    kit = replace(kit_of(), legal=Legal.LINKED, link=link, holds=holds)
+    assert set(as_known(MAGISTRATE, kit).holds) == {"magistrate"}
+    elsewhere = replace(MAGISTRATE, organisation=OTHER_OFFICE)
+    for other in (OFFICER, elsewhere, OTHER_NURSE, ANALYST):
+        assert not as_known(other, kit).holds
+    assert not as_known(MAGISTRATE, replace(kit, link=replace(link, office=OTHER_OFFICE))).holds
+    assert not as_known(MAGISTRATE, replace(kit, legal=Legal.DECLARED, link=None)).holds
 
 
 # --- stories -----------------------------------------------------------------------------------------
