@@ -13,6 +13,21 @@ AS $$
         ORDER BY e.recorded_at DESC, e.subject DESC, e.number DESC LIMIT 1), false)
 $$;
 
+-- The earliest end of a period of a policy that is counted from this instant: the same time of the local day, less
+-- the room that every check leaves. Where a month of the calendar has no such date, its last day is counted at
+-- the centre, as the service counts it. A zone that PostgreSQL does not know stands at UTC.
+CREATE FUNCTION custody.over(policy jsonb, since timestamptz, period interval) RETURNS timestamptz
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    zone text := coalesce(policy ->> 'time_zone', 'UTC');
+BEGIN
+    RETURN (since AT TIME ZONE zone + period) AT TIME ZONE zone - custody.room(period);
+EXCEPTION WHEN invalid_parameter_value THEN
+    RETURN (since AT TIME ZONE 'UTC' + period) AT TIME ZONE 'UTC' - custody.room(period);
+END $$;
+
 -- What is refused about terms: one person never brings an end forward, and the clock only after the cooling-off;
 -- no term stands under another policy than the kit's, or is shorter than that says; a notice is due before the end;
 -- nothing expires, and no disposal is approved or carried out, before the victim was told and the notice period is
@@ -43,7 +58,7 @@ BEGIN
                   + period) AT TIME ZONE 'UTC' - custody.room(period);
         IF step_.type = 'term.corrected' AND over_at < kit_.term_over_at THEN
             period := (policy #>> '{notice,period}')::interval;
-            floor := greatest(floor, at + period - custody.room(period));
+            floor := greatest(floor, custody.over(policy, at, period));
         END IF;
     END IF;
     IF (step_.type = 'term.agreed' AND kit_.term_over_at <> 'infinity')
@@ -72,7 +87,7 @@ BEGIN
     END IF;
     IF step_.type = 'destruction.confirmed' THEN
         period := (policy #>> '{cooling_off,period}')::interval;
-        IF NOT coalesce(until >= at + period - custody.room(period), false) THEN
+        IF NOT coalesce(until >= custody.over(policy, at, period), false) THEN
             RAISE EXCEPTION 'the cooling-off is shorter than the policy says' USING ERRCODE = 'CU002';
         END IF;
         IF NOT custody.of_age(kit_.number) THEN
@@ -81,7 +96,7 @@ BEGIN
     END IF;
     IF step_.type = 'key.destroyed' THEN
         period := (policy #>> '{contest,period}')::interval;
-        IF NOT coalesce(kit_.disposed_at + period - custody.room(period) <= at, false) THEN
+        IF NOT coalesce(custody.over(policy, kit_.disposed_at, period) <= at, false) THEN
             RAISE EXCEPTION 'the disposal of this kit may still be contested' USING ERRCODE = 'CU002';
         END IF;
     END IF;
@@ -163,7 +178,7 @@ BEGIN
     notice := (policy #>> '{notice,period}')::interval;
     IF until < kit_.term_over_at
        OR (policy #>> '{contact,answer}' IS DISTINCT FROM 'false'
-           AND NOT coalesce(until >= at + notice - custody.room(notice), false)) THEN
+           AND NOT coalesce(until >= custody.over(policy, at, notice), false)) THEN
         RAISE EXCEPTION 'the notice period would not be over' USING ERRCODE = 'CU002';
     END IF;
 END $$;

@@ -35,6 +35,7 @@ FUNCTIONS = (
     "adopted(jsonb)",
     "kept_policy(text, integer)",
     "may_name(jsonb, custody.kit, jsonb)",
+    "over(jsonb, timestamptz, interval)",
     "check_policy()",
     "check_hold(jsonb, text, custody.step)",
     "check_term(jsonb, custody.kit, custody.step)",
