@@ -8,7 +8,8 @@
 A row is counted before it is sent, so a message that kills its sender is not sent for ever. A crash between
 the acceptance by a mail server and the event sends again, under the same Message-ID: at least once, because a
 victim who hears twice is better off than one who never hears. What fails for now is tried again after
-:data:`PAUSES`; after the last of them it has failed, and is work for a person.
+:data:`PAUSES`; after the last of them it has failed, and is work for a person. What PostgreSQL refuses to
+record would be refused again: such a message is never handed over a second time, and is work for a person.
 
 The engine and the ledger are those of the role ``custody_clerk``.
 """
@@ -26,9 +27,11 @@ from custody import tables as evidence
 from custody.channel import channel_of
 from custody.decision import Decided, Seen
 from custody.kit import Kit
-from custody.ledger import Command, Ledger
+from custody.ledger import Command, Inconsistent, Ledger
 from custody.people import CLOCK
+from custody.prosecution import choice
 from custody.protocol import Legal
+from custody.refusal import Refused
 from retention import tables as own
 from retention.notice import TOLD, NotNow, answered, nobody_to_tell, settled, why_not_sent
 from retention.policy import Policy
@@ -44,6 +47,9 @@ PAUSES: Final = (
 
 LEASE: Final = timedelta(minutes=10)
 """A row that was claimed and not answered for so long is anybody's: its sender is gone."""
+
+PUT_ASIDE: Final = timedelta(days=36_500)
+"""When a message comes up again that nothing can be recorded of: never, by itself."""
 
 OVERTAKES: Final = (
     "channel.changed",
@@ -98,6 +104,11 @@ class Standing:
     next_at: datetime
     done_at: datetime | None
     outcome: str | None
+
+    @property
+    def put_aside(self) -> bool:
+        """Whether nothing could be recorded of it."""
+        return self.done_at is None and self.next_at - self.made_at >= PUT_ASIDE
 
 
 async def claim(engine: AsyncEngine, channels: Iterable[str], lease: timedelta = LEASE) -> Row | None:
@@ -158,26 +169,48 @@ async def answer(ledger: Ledger, engine: AsyncEngine, row: Row, how: str, polici
     """Record what came of a claimed message: ``sent``, ``tried``, ``failed``, ``not_wanted`` (not needed).
 
     ``tried`` after the last pause is recorded as ``failed``. Where the term no longer ends, PostgreSQL has
-    ended the row already, and nothing is recorded.
+    ended the row already, and nothing is recorded. Raises Refused or Inconsistent where the answer is
+    refused; people tell the victim then, and the message is not handed over again.
     """
     said = "failed" if how == "tried" and row.last else how
-    key = f"notice:{row.event.hex()}:{row.attempts}:{said}"
-    command = Command(actor=CLOCK, key=key, digest=hashlib.sha256(key.encode()).digest(), kits=(row.kit,))
 
     def decide(seen: Seen) -> Decided:
         kit = seen.kit(row.kit)
         return answered(kit, said, [row.event.hex()], policies, seen.at, row.channel)
 
     try:
-        await ledger.carry_out(command, decide)
+        await ledger.carry_out(_command(row, said), decide)
     except NotNow:
         return
+    except (Refused, Inconsistent):
+        await _leave_to_people(ledger, engine, row, said)
+        raise
     if said == "tried":
-        await _again(engine, row)
+        await _again(engine, row, PAUSES[min(row.attempts, len(PAUSES)) - 1])
 
 
-async def _again(engine: AsyncEngine, row: Row) -> None:
-    pause = PAUSES[min(row.attempts, len(PAUSES)) - 1]
+def _command(row: Row, said: str) -> Command:
+    key = f"notice:{row.event.hex()}:{row.attempts}:{said}"
+    return Command(actor=CLOCK, key=key, digest=hashlib.sha256(key.encode()).digest(), kits=(row.kit,))
+
+
+async def _leave_to_people(ledger: Ledger, engine: AsyncEngine, row: Row, said: str) -> None:
+    """The answer was refused. That a message went out is recorded all the same, without settling anything."""
+
+    def went_out(seen: Seen) -> Decided:
+        stated = {"how": "sent", "channel": row.channel, "cites": [row.event.hex()]}
+        return Decided(facts=(choice(seen.kit(row.kit), "notice.attempted", CLOCK, **stated),))
+
+    try:
+        if said == "sent":
+            await ledger.carry_out(_command(row, "unsettled"), went_out)
+            return
+    except (Refused, Inconsistent):
+        pass
+    await _again(engine, row, PUT_ASIDE)
+
+
+async def _again(engine: AsyncEngine, row: Row, pause: timedelta) -> None:
     async with engine.begin() as connection:
         await connection.execute(
             update(own.outbox)
@@ -227,19 +260,22 @@ def stands(kit: Kit, policy: Policy, at: datetime, message: Standing | None, sen
     """Where telling the victim stands, in one word; ``sends`` are the channels that this service can use.
 
     ``held`` nobody is told (death, incapacity); ``settled``; ``waiting`` the service sends, or tries again;
-    ``cannot_send`` it was not told how; ``bounced``, ``failed`` the message did not arrive; ``to_call``,
+    ``cannot_send`` it was not told how; ``bounced``, ``failed`` the message did not arrive; ``unrecorded`` it
+    went out, or was tried, and what came of it could not be recorded as it was; ``to_call``,
     ``to_post``; ``never_proved``, ``proved_long_ago`` the channel is confirmed first, or sent to all the
     same; ``to_send`` a message was not needed, or the channel changed: a person has it sent.
     """
     if nobody_to_tell(kit):
         return "held"
-    if message is not None and message.done_at is None:
+    if message is not None and message.done_at is None and not message.put_aside:
         return "waiting" if message.channel in sends else "cannot_send"
     if settled(kit):
         return "settled"
     last = kit.attempts[-1].how if kit.attempts else None
     if last in ("bounced", "failed"):
         return last
+    if last == "sent" or (message is not None and message.put_aside):
+        return "unrecorded"
     why = why_not_sent(kit, policy, at)
     if why == "by_hand":
         return "to_post" if kit.channel == "post" else "to_call"

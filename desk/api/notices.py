@@ -50,8 +50,8 @@ class NoticeLine:
     """A kit whose victim is to be told that the term is ending.
 
     `stands` says where that is: `to_call`, `to_post`, `never_proved`, `proved_long_ago`, `to_send`, `failed`,
-    `bounced`, `cannot_send` (the service was not told how), `waiting` (it sends, or tries again at `next_at`)
-    or `held`. `acts` is who must act: `nurse`, or nobody (`service`).
+    `bounced`, `unrecorded` (it may have gone out), `cannot_send` (the service was not told how), `waiting`
+    (it sends, or tries again at `next_at`) or `held`. `acts` is who must act: `nurse`, or nobody (`service`).
     """
 
     kit: str
@@ -126,7 +126,7 @@ def _line(
     sends: Sequence[str],
 ) -> NoticeLine:
     where = _stands(kit, policies, at, message, sends)
-    waiting = message is not None and message.done_at is None
+    waiting = message is not None and message.done_at is None and not message.put_aside
     return NoticeLine(
         kit=kit.number,
         written=written(kit.number),

@@ -37,6 +37,7 @@ STANDS: Final[Mapping[str, str]] = {
     "to_send": texts._("nothing was sent yet"),
     "failed": texts._("the message was not accepted: compare the address with the victim"),
     "bounced": texts._("the message came back: compare the address with the victim"),
+    "unrecorded": texts._("a message may have gone out, but what came of it could not be recorded"),
     "cannot_send": texts._("the service cannot send over this channel here: it is for a person to do"),
     "waiting": texts._("the service sends it"),
     "held": texts._("held for death or incapacity: nobody is told"),

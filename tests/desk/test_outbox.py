@@ -23,6 +23,7 @@ from desk.mail import MailServer, Sender
 from desk.notifier import Notifier, bounced
 from desk.settings import Settings, read
 from retention import outbox
+from retention.alarms import alarms_of
 from retention.commands import ChangeChannel, ConfirmMajority, ProveChannel, SendNotice
 from retention.deciding import confirm_majority
 from retention.holds import place_hold
@@ -183,6 +184,36 @@ async def test_after_a_crash_between_acceptance_and_event_the_same_message_goes_
     assert len(house.box.received) == 2
     assert len(set(house.ids())) == 1
     assert await house.attempts() == ["sent"]
+
+
+@pytest.mark.parametrize("refused", ["the end that it states", "whatever is said of it"])
+async def test_a_message_whose_answer_the_database_refuses_never_goes_again_and_is_work_for_people(
+    house: House, database: Database, refused: str
+) -> None:
+    told = (
+        "values_ ? 'until' OR values_ ->> 'how' <> 'sent'" if refused == "the end that it states" else "true"
+    )
+    with database.connect("superuser") as connection:
+        connection.execute("SET custody.maintenance = 'on'")
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION custody.check_notice("
+            " values_ jsonb, kit_ custody.kit, step_ custody.step) RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF values_ ->> 'type' = 'notice.attempted' AND ({told}) THEN"
+            " RAISE EXCEPTION 'the notice period would not be over' USING ERRCODE = 'CU002'; END IF; END $$"
+        )
+    for _ in range(len(PAUSES) + 3):
+        await house.notifier().send_due()
+        house.advance(DAY)
+
+    assert len(house.box.received) == 1
+    kit = await house.story.kit(house.kit)
+    assert kit.expires_at is None
+    async with seen_by(house.story.ledger.engine, NURSE) as connection_:
+        message = (await outbox.of_kits(connection_, [house.kit]))[house.kit]
+        at = await reading.now(connection_)
+    assert outbox.stands(kit, BELGIUM[0], at, message, ["email"]) == "unrecorded"
+    assert message.put_aside == (told == "true")
+    assert "notice_not_settled" in {each.rule for each in alarms_of(kit, BELGIUM[0], at + 30 * DAY)}
 
 
 async def test_a_message_that_kills_whoever_sends_it_is_not_sent_for_ever(house: House) -> None:
