@@ -400,13 +400,24 @@ CONDITIONS_MET: Final = (
     _("Every package that is left is with the centre."),
     _("Nothing of this kit is left to destroy. Two people close it, with the reason."),
     _("Package {packages} is lost. Find it, or let two people end the search."),
+    _("Packages {packages} are lost. Find them, or let two people end the search."),
     _("Package {packages} is not with the centre."),
+    _("Packages {packages} are not with the centre."),
+    _("Package {packages} is open. Seal it again first."),
+    _("Packages {packages} are open. Seal them again first."),
     _("No package is open."),
     _("Two people ended the search for package {packages}. It is not destroyed, and stays lost."),
+    _("Two people ended the search for packages {packages}. They are not destroyed, and stay lost."),
     _("Item {items} was not found on {at}. It is not destroyed, and the certificate says so."),
+    _("Items {items} were not found on {at}. They are not destroyed, and the certificate says so."),
     _("Item {items} was not found. It is not destroyed, and the certificate says so."),
+    _("Items {items} were not found. They are not destroyed, and the certificate says so."),
     _(
         "Item {items} is the victim's own: belongings can be returned first; "
+        "what is not returned is destroyed."
+    ),
+    _(
+        "Items {items} are the victim's own: belongings can be returned first; "
         "what is not returned is destroyed."
     ),
     _("The kit was closed on {at}, and package {packages} was found afterwards."),
@@ -437,7 +448,7 @@ ALARMS: Final[Mapping[str, str]] = {
     "notice_not_settled": _("A notice of the end of the term that nobody has settled"),
     "channel_old": _("A safe channel that was not confirmed lately, with a notice coming"),
     "wish_not_heard": _("A victim's wish for destruction that nobody has spoken about"),
-    "expired_not_reviewed": _("A term that is over, and nobody has looked at the kit"),
+    "expired_not_reviewed": _("A term that is over, with no disposal and no reason to keep the kit"),
     "proposed_not_decided": _("A disposal that is proposed and not decided"),
     "approved_not_carried_out": _("A disposal that is approved and not carried out"),
     "found_after_disposal": _("A package that was found after its kit was closed"),

@@ -499,7 +499,7 @@ RULES: Final = (
     ),
     Rule(
         "expired_not_reviewed",
-        "A term that is over, and nobody has looked at the kit",
+        "A term that is over, with no disposal and no reason to keep the kit",
         "as long as the policy gives for it",
         REVIEWERS,
         "Look at the conditions, then propose the disposal or keep the kit for a reason.",

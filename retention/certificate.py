@@ -420,6 +420,10 @@ def _finding(number: int, wrong: str | None, well: str) -> Finding:
     return Finding(number=number, title=TITLES[number], holds=wrong is None, words=wrong or well)
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def _events(certificate: Read) -> tuple[list[Event], Finding, Finding]:
     """Checks 1 and 2."""
     events: list[Event] = []
@@ -444,10 +448,10 @@ def _events(certificate: Read) -> tuple[list[Event], Finding, Finding]:
         for event in events
         if people is None
     )
-    count = sum(len(event.get("packages")) for event in events)
+    count, kits = sum(len(event.get("packages")) for event in events), len({_kit(e) for e in events})
     return (
         events,
-        _finding(1, carried, f"{len({_kit(e) for e in events})} kits, {count} packages destroyed."),
+        _finding(1, carried, f"{_counted(kits, 'kit')}, {_counted(count, 'package')} destroyed."),
         _finding(2, people, f"{told}."),
     )
 

@@ -30,13 +30,15 @@ EXPIRED: Final = (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """An event that shows a condition: its type, trail and number, when, and the SHA-256 of its bytes."""
+    """An event that shows a condition: its type, trail and number, when, and the SHA-256 of its bytes; the
+    names of who recorded and signed it, as far as they have one."""
 
     type: str
     trail: str
     number: int
     at: datetime
     digest: str
+    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +184,14 @@ _WHERE: Final = frozenset(
 
 def _evidence(event: Event) -> Evidence:
     trail = event.subject.partition(":")[0]
+    named = [str(each["name"]) for each in (event.who, *event.get("with", ())) if each.get("name")]
     return Evidence(
-        type=event.type, trail=trail, number=event.number, at=event.recorded_at, digest=event.digest
+        type=event.type,
+        trail=trail,
+        number=event.number,
+        at=event.recorded_at,
+        digest=event.digest,
+        by=tuple(named),
     )
 
 
@@ -244,6 +252,9 @@ TERM_SET: Final = (
 )
 
 
+OF_THE_WISH: Final = ("destruction.requested", "destruction.confirmed", "destruction.cooled_off")
+
+
 def asked_early(kit: Kit) -> bool:
     """Whether the term ended because the victim asked for destruction and cooled off: no notice belongs to
     it, and the clock set its end."""
@@ -280,7 +291,7 @@ def _term(kit: Kit, at: datetime, shown: _Shown) -> tuple[Condition, ...]:
             settled,
             told,
             "The notice is not settled: nobody was told, and no reason is recorded. Record it first.",
-            shown.last("destruction.confirmed", "destruction.cooled_off")
+            tuple(one for each in OF_THE_WISH for one in shown.last(each))
             if early
             else (*shown.last("notice.due"), *shown.last("notice.attempted")),
         ),
@@ -308,6 +319,42 @@ def _handovers(kit: Kit, shown: _Shown) -> Condition:
     )
 
 
+LOST: Final = (
+    "Package {packages} is lost. Find it, or let two people end the search.",
+    "Packages {packages} are lost. Find them, or let two people end the search.",
+)
+ELSEWHERE: Final = (
+    "Package {packages} is not with the centre.",
+    "Packages {packages} are not with the centre.",
+)
+OPENED: Final = (
+    "Package {packages} is open. Seal it again first.",
+    "Packages {packages} are open. Seal them again first.",
+)
+GIVEN_UP: Final = (
+    "Two people ended the search for package {packages}. It is not destroyed, and stays lost.",
+    "Two people ended the search for packages {packages}. They are not destroyed, and stay lost.",
+)
+MISSING_SINCE: Final = (
+    "Item {items} was not found on {at}. It is not destroyed, and the certificate says so.",
+    "Items {items} were not found on {at}. They are not destroyed, and the certificate says so.",
+)
+MISSING: Final = (
+    "Item {items} was not found. It is not destroyed, and the certificate says so.",
+    "Items {items} were not found. They are not destroyed, and the certificate says so.",
+)
+OWN: Final = (
+    "Item {items} is the victim's own: belongings can be returned first; what is not returned is destroyed.",
+    "Items {items} are the victim's own: belongings can be returned first; what is not returned is"
+    " destroyed.",
+)
+
+
+def _by_number(sentences: tuple[str, str], of: Sequence[object]) -> str:
+    """The sentence for one, or the one for several."""
+    return sentences[len(of) > 1]
+
+
 def _packages(kit: Kit, shown: _Shown) -> tuple[Condition, ...]:
     left = remaining(kit)
     lost = tuple(p for p in left if p.state is Custody.LOST)
@@ -317,11 +364,12 @@ def _packages(kit: Kit, shown: _Shown) -> tuple[Condition, ...]:
     not_here = (
         "Nothing of this kit is left to destroy. Two people close it, with the reason."
         if not left
-        else "Package {packages} is lost. Find it, or let two people end the search."
+        else _by_number(LOST, lost)
         if lost
-        else "Package {packages} is not with the centre."
+        else _by_number(ELSEWHERE, elsewhere)
     )
     named = ", ".join(str(p.package) for p in lost or elsewhere)
+    opened = _by_number(OPENED, open_)
     conditions = [
         _condition(
             "packages",
@@ -335,7 +383,7 @@ def _packages(kit: Kit, shown: _Shown) -> tuple[Condition, ...]:
             "opened",
             not open_,
             "No package is open.",
-            "Package {packages} is open. Seal it again first.",
+            opened,
             values={"packages": ", ".join(str(p.package) for p in open_)} if open_ else {},
         ),
     ]
@@ -344,9 +392,7 @@ def _packages(kit: Kit, shown: _Shown) -> tuple[Condition, ...]:
             Condition(
                 name="search",
                 met=True,
-                says=(
-                    "Two people ended the search for package {packages}. It is not destroyed, and stays lost."
-                ),
+                says=_by_number(GIVEN_UP, given_up),
                 values={"packages": ", ".join(str(p.package) for p in given_up)},
                 evidence=shown.last("search.ended"),
             )
@@ -387,8 +433,7 @@ def _items(kit: Kit, shown: _Shown) -> Iterator[Condition]:
         yield Condition(
             name="belongings",
             met=True,
-            says="Item {items} is the victim's own: belongings can be returned first; "
-            "what is not returned is destroyed.",
+            says=_by_number(OWN, own),
             values={"items": ", ".join(map(str, own))},
         )
 
@@ -398,9 +443,7 @@ def _not_there(kit: Kit, shown: _Shown) -> Iterator[Condition]:
         yield Condition(
             name="not_found",
             met=True,
-            says="Item {items} was not found on {at}. It is not destroyed, and the certificate says so."
-            if at
-            else "Item {items} was not found. It is not destroyed, and the certificate says so.",
+            says=_by_number(MISSING_SINCE if at else MISSING, items),
             values={"items": ", ".join(map(str, items)), **({"at": at} if at else {})},
             evidence=shown.last("item.found_missing"),
         )

@@ -431,7 +431,7 @@ def test_what_is_found_after_its_kit_was_closed_is_an_alarm_until_three_people_d
     certificate = desk.at(COORDINATOR).get(f"kits/{kit}/certificate", purpose="review")
     code, said = verified(desk, tmp_path / "checked", certificate.content)
     assert code == 0, said
-    assert "1 kits, 1 packages destroyed" in said
+    assert "1 kit, 1 package destroyed" in said
 
 
 def test_of_what_is_found_later_nothing_begins_but_its_destruction(desk: Desk, advance: Advance) -> None:
@@ -496,7 +496,7 @@ def test_a_package_that_was_lost_at_the_disposal_stands_on_the_certificate_with_
         assert said in text
     code, told = verified(desk, tmp_path / "checked", certificate.content)
     assert code == 0, told
-    assert "1 kits, 3 packages destroyed" in told
+    assert "1 kit, 3 packages destroyed" in told
 
 
 def test_where_who_approved_the_end_has_left_a_coordinator_approves_anew_what_was_found(

@@ -1,5 +1,6 @@
 """What must be so before a disposal: each condition by itself, with what bears it out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custody.commands import ProposeDisposal
-from custody.event import Event, Head, place_in_trail
+from custody.event import Event, Fact, Head, place_in_trail
 from custody.kit import Finding, Handover, Hold, Holder, Kit, Match, Order
 from custody.people import CLOCK
 from custody.prosecution import choice
@@ -17,7 +18,7 @@ from custody.protocol import Custody, Legal, Retention
 from custody.refusal import Refused
 from retention.disposal import propose
 from retention.eligibility import RequestSeen, eligibility, remaining
-from tests.custody.story import COORDINATOR, CUSTODIAN
+from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE
 from tests.retention.kept import DAY, expired, noticed, without
 
 
@@ -110,9 +111,21 @@ def test_an_item_that_was_not_found_and_belongings_are_said_and_stop_nothing() -
     assert unmet(found, at) == []
     assert told["not_found"].told.startswith(f"Item 2 was not found on {at - 3 * DAY:%Y-%m-%d}")
     assert told["belongings"].told.startswith("Item 3 is the victim's own: belongings can be returned first")
+    both = {n: replace(items[n], group="belongings") for n in (1, 3)}
+    told = {c.name: c for c in eligibility(without(kit, items={**items, **both}), at)}
+    assert told["belongings"].told.startswith("Items 1, 3 are the victim's own: belongings can be returned")
     assert {"not_found", "belongings"}.isdisjoint(
         c.name for c in eligibility(without(kit, items={1: items[1]}), at)
     )
+
+
+def in_trail(facts: Sequence[Fact], at: datetime) -> list[Event]:
+    """The facts as events, one after the other, all at one instant."""
+    events: list[Event] = []
+    for fact in facts:
+        head = Head(number=events[-1].number, digest=events[-1].digest) if events else Head()
+        events.append(place_in_trail(fact, head, at, b"\0" * 16))
+    return events
 
 
 def test_what_the_victim_asked_for_needs_no_notice() -> None:
@@ -123,13 +136,23 @@ def test_what_the_victim_asked_for_needs_no_notice() -> None:
     assert "The victim asked for the destruction" in " ".join(c.told for c in eligibility(early, at))
 
 
+def test_a_wish_is_borne_out_by_the_asking_the_confirmation_of_two_and_the_cooling_off() -> None:
+    kit, at = expired()
+    signed = {"with": [NURSE.signs("second")]}
+    early = without(kit, notice_due_at=None)
+    facts = [
+        choice(kit, "destruction.requested", NURSE, how="in_person"),
+        choice(kit, "destruction.confirmed", COORDINATOR, **signed),
+        choice(kit, "destruction.cooled_off", CLOCK),
+    ]
+    found = {c.name: c.evidence for c in eligibility(early, at, (), in_trail(facts, at))}
+    assert [e.type for e in found["notice"]] == [fact.type for fact in facts]
+    assert found["notice"][1].by == (COORDINATOR.name, NURSE.name)
+
+
 def test_the_events_that_bear_a_condition_out_are_named_with_their_digest() -> None:
     kit, at = expired()
-    facts = [choice(kit, "notice.due", CLOCK), choice(kit, "term.expired", CLOCK)]
-    events: list[Event] = []
-    for fact in facts:
-        head = Head(number=events[-1].number, digest=events[-1].digest) if events else Head()
-        events.append(place_in_trail(fact, head, at, b"\0" * 16))
+    events = in_trail([choice(kit, "notice.due", CLOCK), choice(kit, "term.expired", CLOCK)], at)
 
     found = {c.name: c.evidence for c in eligibility(kit, at, (), events)}
 
