@@ -4,7 +4,7 @@ One small function for each type, as `custody.trail` has them for the custody tr
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 from custody.axes import NotAStep
@@ -30,16 +30,24 @@ def _agreed(kit: Kit, event: Event) -> Kit:
     )
 
 
+# Steps of one person, or of the end of a report, which never bring the end of a term forward.
+NEVER_EARLIER: Final = frozenset({"term.extended", "term.moved", "term.restarted", "report.withdrawn"})
+
+
+def _over_at(event: Event) -> datetime:
+    return read_moment(event.get("term")["over_at"])
+
+
 def _check_term(kit: Kit, event: Event) -> None:
     """One person never brings the end of a term forward; the clock only after the cooling-off.
 
     PostgreSQL refuses the same (``custody.apply_to_kit``). Raises NotAStep.
     """
     until = kit.destruction.until if kit.destruction else None
-    earlier = kit.term is not None and read_moment(event.get("term")["over_at"]) < kit.term.over_at
+    earlier = kit.term is not None and _over_at(event) < kit.term.over_at
     if (
         (event.type == "term.agreed" and kit.term is not None)
-        or (event.type in ("term.extended", "term.moved", "term.restarted", "report.withdrawn") and earlier)
+        or (event.type in NEVER_EARLIER and earlier)
         or (event.type == "destruction.cooled_off" and (until is None or until > event.recorded_at))
     ):
         raise NotAStep("retention", kit.retention)
@@ -51,13 +59,14 @@ def _term(kit: Kit, event: Event) -> Kit:
     policy = event.get("policy")
     return changed(
         kit,
+        term_before_wish=None,
         age_class=event.get("age_class", kit.age_class),
         policy=Policy(**policy) if policy else kit.policy,
         term=Term(
             start=date.fromisoformat(term["start"]),
             end=date.fromisoformat(term["end"]),
             notice_on=date.fromisoformat(term["notice_on"]),
-            over_at=read_moment(term["over_at"]),
+            over_at=_over_at(event),
         ),
         disposal=None,
         notice_due_at=None,
@@ -72,8 +81,15 @@ def _withdrawn(kit: Kit, event: Event) -> Kit:
     return changed(_term(kit, event), reported_at=None, matches=())
 
 
+# How a term is given back that had ended with the victim's wish: the wish was taken back, or is in doubt.
+GIVEN_BACK: Final = frozenset({"taken_back", "hold"})
+
+
 def _extended(kit: Kit, event: Event) -> Kit:
-    return changed(_term(kit, event), destruction=None, extensions=kit.extensions + 1)
+    """What only gives back the term that the wish had ended is none of the victim's extensions."""
+    given_back = kit.term_before_wish is not None and event.get("how") in GIVEN_BACK
+    times = kit.extensions if given_back else kit.extensions + 1
+    return changed(_term(kit, event), destruction=None, extensions=times)
 
 
 def _age_corrected(kit: Kit, event: Event) -> Kit:
@@ -121,9 +137,13 @@ def _hold_reviewed(kit: Kit, event: Event) -> Kit:
 
 
 def _cooled_off(kit: Kit, event: Event) -> Kit:
-    """The victim asked for it, and so needs no notice: the term may expire as soon as it is over."""
-    kit = changed(_term(kit, event), destruction=None)
-    return changed(kit, expires_at=kit.term.over_at if kit.term else None)
+    """The victim asked for it, and so needs no notice: what was told of another end counts no more. Nothing
+    is disposed of before the cooling-off is over, also where the term was over earlier. The term from before
+    is kept: it comes back with whatever ends the wish."""
+    ends = [_over_at(event)]
+    if kit.destruction is not None and kit.destruction.until is not None:
+        ends.append(kit.destruction.until)
+    return changed(_term(kit, event), term_before_wish=kit.term, destruction=None, expires_at=max(ends))
 
 
 # Which words each writer has for an attempt to tell the victim. The service's own word on what it sent.
@@ -143,10 +163,15 @@ def _told_later(kit: Kit, event: Event) -> Kit:
 
 
 def _attempted(kit: Kit, event: Event) -> Kit:
-    """What settles the notice says from when on the term may expire; what did not arrive takes it back."""
+    """What settles the notice says from when on the term may expire; what did not arrive takes it back.
+
+    A term that ended with the victim's wish owes no notice: what came of one says nothing about its end.
+    """
     how = event.get("how")
     until = event.get("until")
     expires = None if how in NOT_ARRIVED else read_moment(until) if until else kit.expires_at
+    if kit.ended_by_wish:
+        expires = kit.expires_at
     attempt = Attempt(at=event.recorded_at, how=how, channel=event.get("channel"))
     return changed(kit, attempts=(*kit.attempts, attempt), expires_at=expires)
 
@@ -193,6 +218,8 @@ def refuse_new(kit: Kit, event: Event) -> None:
     of_age = kit.age_class == "adult" or kit.of_age_at is not None
     closed = kit.retention is Retention.DISPOSED  # its notice was settled long ago, if there was one
     words = BY_CLOCK if event.who.get("function") == "clock" else BY_PEOPLE
+    before = kit.term_before_wish
+    shorter = before is not None and event.type in NEVER_EARLIER and _over_at(event) < before.over_at
     sends = event.type in ("notice.due", "notice.repeated", "notice.queued") and event.get("channel")
     if (
         (event.type == "term.expired" and (untold or not over))
@@ -202,6 +229,8 @@ def refuse_new(kit: Kit, event: Event) -> None:
         or (sends and (sends not in BY_SERVICE or sends != kit.channel))
         or (event.type == "notice.attempted" and event.get("how") not in words)
         or (event.type == "notice.attempted" and event.get("how") in NOT_ARRIVED and event.get("until"))
+        or shorter
+        or (event.type == "term.moved" and kit.ended_by_wish)  # nobody but the victim undoes her wish
         or not _names_kept(kit, event)
     ):
         raise NotAStep("retention", kit.retention)

@@ -22,6 +22,9 @@ from custody.protocol import ENDED, Custody, Legal, Retention
 # its events make: the key stands there only where it says something else than the default.
 LATER: Final[Mapping[str, bool]] = {"later": True}
 
+# The term is over, and people are at work or have it before them.
+ENDED_NOT_DISPOSED: Final = frozenset({Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
@@ -190,6 +193,8 @@ class Kit:
     age_class: str = "unknown"
     policy: Policy | None = None
     term: Term | None = None
+    # the term that stood until the victim's wish ended it; given back where something ends the wish
+    term_before_wish: Term | None = field(default=None, metadata=LATER)
     extensions: int = field(default=0, metadata=LATER)  # how often the victim asked to keep it longer
     notice_due_at: datetime | None = None
     remind_on: date | None = None  # the next point of notice
@@ -224,6 +229,11 @@ class Kit:
     @property
     def in_transit(self) -> int:
         return sum(p.state is Custody.IN_TRANSIT for p in self.packages.values())
+
+    @property
+    def ended_by_wish(self) -> bool:
+        """Whether the term is over because the victim wished so: until the disposal, that can be undone."""
+        return self.term_before_wish is not None and self.retention in ENDED_NOT_DISPOSED
 
     def items_of(self, package: int) -> tuple[Item, ...]:
         return tuple(i for i in self.items.values() if i.package == package)

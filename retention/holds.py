@@ -6,7 +6,8 @@
 3. A magistrate reviews the own hold; the coordinator can record that the office did.
 4. A hold for death or incapacity stops the card in the same moment, and the notices.
 5. A hold for suspected pressure or safety ends the confirmation of an early destruction: the wish counts as
-   asked, and is confirmed anew by two people, with a new cooling-off, once the hold is lifted.
+   asked, and is confirmed anew by two people, with a new cooling-off, once the hold is lifted. Where the term
+   had ended with the wish already, the term from before it runs again.
 
 Pure: no database, no clock.
 """
@@ -29,6 +30,7 @@ from retention.commands import ReviewHold
 from retention.deciding import NOBODY_DECIDES, decided_by, stopping, two_of_centre
 from retention.period import end_of
 from retention.policy import Policy
+from retention.reckoning import new_term, policy_of, standing_term
 from retention.sourced import UNSAID_HOLD_REVIEW
 from retention.term import local_date
 
@@ -87,19 +89,33 @@ def place_hold(
         fields |= decided_by(kit, "hold.place", order.asked_by, actor, known)
     placed = choice(kit, "hold.placed", actor, hold=stated, **fields, **entered(order.paper, actor))
     if order.ground not in NOBODY_DECIDES:
-        return Decided(facts=(placed, *_unconfirmed(kit, order.ground, actor)))
+        return Decided(facts=(placed, *_unconfirmed(kit, order.ground, actor, known, at)))
     stopped, extra = stopping(kit, actor, f"hold for {order.ground}")
     return Decided(facts=(placed, *stopped), extra=extra)
 
 
-def _unconfirmed(kit: Kit, ground: str, actor: Actor) -> tuple[Fact, ...]:
-    """The wish for destruction as it was before its confirmation, where this hold makes that doubtful."""
+def _unconfirmed(
+    kit: Kit, ground: str, actor: Actor, policies: Iterable[Policy], at: datetime
+) -> tuple[Fact, ...]:
+    """The wish for destruction as it was before its confirmation, where this hold makes that doubtful.
+
+    Where the cooling-off is over already and the term ended with it, the term from before the wish runs
+    again. Without the policy nothing can be reckoned: the hold alone keeps the kit.
+    """
     confirmed = kit.destruction is not None and kit.destruction.until is not None
     cools = kit.retention in (Retention.RUNNING, Retention.NOTICE_DUE) and kit.legal is Legal.UNREPORTED
-    if ground not in DOUBTS or not confirmed or not cools:
+    if ground not in DOUBTS or not (kit.ended_by_wish or (confirmed and cools)):
         return ()
     why = "the hold ends the confirmation; the wish is asked about anew"
-    return (choice(kit, "destruction.requested", actor, how="hold", reason=why),)
+    anew = choice(kit, "destruction.requested", actor, how="hold", reason=why)
+    if not kit.ended_by_wish:
+        return (anew,)
+    try:
+        policy = policy_of(kit, policies)
+        term = new_term(standing_term(kit, policy, at), policy)
+    except Refused:
+        return ()
+    return choice(kit, "term.extended", actor, how="hold", reason=why, **term), anew
 
 
 def _standing(kit: Kit, hold: str) -> Hold:

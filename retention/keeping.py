@@ -12,7 +12,8 @@ in ``retention.term``; which steps the axes allow, in ``custody.protocol``; who 
 3. Early destruction cannot be confirmed before majority (so neither while the age is unknown) nor while a
    hold stands, and takes effect only when its cooling-off is over. A hold for suspected pressure or safety
    ends the confirmation (``retention.holds``): the wish is asked about anew. It can be taken back until the
-   disposal, also once the cooling-off is over.
+   disposal, also once the cooling-off is over. Whatever ends a wish that had ended the term - taken back,
+   more time, a report, such a hold - gives the term from before the wish back.
 4. The clock makes work for people and nothing else: a notice is due, a term is over, a cooling-off is over.
    A term never expires before the victim had the whole notice period, also where the notice fell due late
    because this service was not running. While a hold stands, no term expires; while a hold for death or
@@ -23,7 +24,6 @@ Pure: no database, no clock.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -44,7 +44,7 @@ from custody.commands import (
 from custody.decision import Decided, Seen
 from custody.directory import Directory
 from custody.event import write_moment
-from custody.kit import Kit
+from custody.kit import ENDED_NOT_DISPOSED, Kit
 from custody.kit import Policy as PolicyVersion
 from custody.kit import Term as KitTerm
 from custody.people import CLOCK, Actor
@@ -58,26 +58,32 @@ from retention.commands import CloseEmpty, MoveTerm
 from retention.deciding import agreed_by, decided_by, early_destruction, of_age, two_of_centre
 from retention.holds import review_on
 from retention.notice import NotNow
-from retention.period import RetentionDataError, end_of, latest_start
+from retention.period import RetentionDataError
 from retention.policy import AgeClass, Policy, in_force
-from retention.reckoning import as_kit_term, as_version, new_term, policy_of, reckon, term_of
+from retention.reckoning import (
+    as_kit_term,
+    as_version,
+    new_term,
+    policy_of,
+    reckon,
+    standing_term,
+    term_of,
+)
 from retention.term import (
-    Term,
     after_withdrawal,
-    agreed_end,
     agreed_term,
     brought_forward_to,
     cooling_off_until,
     corrected,
     extended,
     local_date,
-    moved_on,
 )
 
 MOST_MOVED: Final = 50
-ENDED_NOT_DISPOSED: Final = (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
 DAYS_WITHOUT_PAPER: Final = 7
 """So long after the examination a kit can be registered without a record on paper."""
+FORM_BEFORE: Final = timedelta(hours=12)
+"""So long before the examination its form may have been begun: late in the evening, for one in the night."""
 NOBODY_ELSE: Final = Directory()
 
 
@@ -143,8 +149,10 @@ def _on_paper_if_long_ago(order: Register, policy: Policy, examined_on: date, at
             )
         return
     occurred_at = order.paper.occurred_at
+    room = order.examined_at - FORM_BEFORE
     # Far before it no zone is asked: a day of the year 1 can lie outside its calendar.
-    if occurred_at < order.examined_at - timedelta(days=2) or local_date(policy, occurred_at) < examined_on:
+    far = occurred_at < room - timedelta(days=2)
+    if far or (occurred_at < room and local_date(policy, occurred_at) < examined_on):
         raise Refused(
             "The record on paper is from before the day of the examination. Look at both days.",
             field="paper.occurred_at",
@@ -155,7 +163,8 @@ def _on_paper_if_long_ago(order: Register, policy: Policy, examined_on: date, at
 
 
 def extend(kit: Kit, order: ExtendTerm, actor: Actor, policies: Iterable[Policy], at: datetime) -> Decided:
-    """The victim asks to keep the evidence longer. A request for early destruction falls with it.
+    """The victim asks to keep the evidence longer. A request for early destruction falls with it: where the
+    term had ended with it, the extension is counted from the term before.
 
     How often, by how long, until when and up to which longest term is the policy's to say; a refusal names
     what keeps the evidence instead.
@@ -164,8 +173,8 @@ def extend(kit: Kit, order: ExtendTerm, actor: Actor, policies: Iterable[Policy]
     known = tuple(policies)
     policy = policy_of(kit, known)
     asked = decided_by(kit, "term.extend", order.asked_by, actor, known)
-    stands = term_of(kit)
-    past = kit.retention in (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
+    stands = standing_term(kit, policy, at)
+    past = kit.retention in ENDED_NOT_DISPOSED and not kit.ended_by_wish
     try:
         term = as_kit_term(
             extended(stands, policy, local_date(policy, at), times=kit.extensions, expired=past)
@@ -226,9 +235,13 @@ def enter_order(
 
 
 def _again(kit: Kit, policies: Iterable[Policy], at: datetime) -> tuple[KitTerm, PolicyVersion]:
-    """The term that runs again after a report or link ended: at least the notice period is left of it."""
+    """The term that runs again after a report or link ended: at least the notice period is left of it.
+
+    A report ends the wish for destruction: where that had ended the term, the term before it runs again.
+    """
     policy = policy_of(kit, policies)
-    return reckon(lambda: after_withdrawal(term_of(kit), policy, at)), as_version(policy)
+    stands = standing_term(kit, policy, at)
+    return reckon(lambda: after_withdrawal(stands, policy, at)), as_version(policy)
 
 
 def withdraw(
@@ -278,7 +291,8 @@ def correct_age(
         raise Refused("This age class is on record already.", field="age_class")
     policy = policy_of(kit, policies)
     was, now = AgeClass(kit.age_class), AgeClass(order.age_class)
-    term = reckon(lambda: corrected(term_of(kit), policy, was=was, now=now, at=at))
+    stands = kit.term_before_wish or term_of(kit)
+    term = reckon(lambda: corrected(stands, policy, was=was, now=now, at=at, extensions=kit.extensions))
     fields = {"age_class": order.age_class, "reason": order.reason, **new_term(term, policy)}
     signed = two_of_centre(kit, actor, second)
     return Decided(facts=(choice(kit, "term.corrected", actor, **fields, **signed),))
@@ -336,48 +350,22 @@ def take_back_destruction(
     """The victim takes the request back, until the disposal; nobody needs to agree.
 
     Where the cooling-off is over and the term ended with it, the term is given back in the same moment: it
-    runs again to its agreed end, what extensions had added with it, and at least for the notice period. That
-    stands in the trail as an extension.
+    runs again to the end that it had, and at least for the notice period. That stands in the trail as a
+    longer term, and is none of the victim's extensions.
     """
     permit("destruction.take_back", actor, kit)
     known = tuple(policies)
-    given_back = kit.destruction is None and _ended_early(kit, known)
-    if kit.destruction is None and not given_back:
+    if kit.destruction is None and not kit.ended_by_wish:
         raise Refused(
             "No request for destruction stands. To keep the evidence longer, ask to extend the term."
         )
     asked = decided_by(kit, "destruction.take_back", order.asked_by, actor, known)
     facts = [choice(kit, "destruction.taken_back", actor, how=order.how, **asked)]
-    if given_back:
+    if kit.ended_by_wish:
         policy = policy_of(kit, known)
-        term = new_term(reckon(lambda: _as_before_the_wish(kit, policy, at)), policy)
-        facts.append(choice(kit, "term.extended", actor, how=order.how, **term, **asked))
+        term = new_term(standing_term(kit, policy, at), policy)
+        facts.append(choice(kit, "term.extended", actor, how="taken_back", **term, **asked))
     return Decided(facts=tuple(facts))
-
-
-def ended_by_wish(kit: Kit) -> bool:
-    """Whether the term ended with a cooling-off, as far as the kit alone tells: nobody had to be told."""
-    over = kit.term is not None and kit.expires_at == kit.term.over_at and not kit.attempts
-    return over and kit.retention in ENDED_NOT_DISPOSED and kit.legal is Legal.UNREPORTED
-
-
-def _ended_early(kit: Kit, policies: Iterable[Policy]) -> bool:
-    """The same, also where a notice had been given: no other term leaves less than the notice period."""
-    if kit.retention not in ENDED_NOT_DISPOSED or kit.legal is not Legal.UNREPORTED:
-        return False
-    term, notice = term_of(kit), policy_of(kit, policies).notice.period
-    return ended_by_wish(kit) or term.notice_on > latest_start(term.end, notice)
-
-
-def _as_before_the_wish(kit: Kit, policy: Policy, at: datetime) -> Term:
-    """The term without the wish, as far as the kit still tells it, with at least the notice period left."""
-    term = term_of(kit)
-    end = agreed = agreed_end(policy, AgeClass(kit.age_class), term.start)
-    for _ in range(kit.extensions):
-        end = moved_on(policy, end_of(end, policy.extension.period))
-    if policy.longest is not None:
-        end = max(agreed, min(end, moved_on(policy, end_of(term.start, policy.longest.period))))
-    return after_withdrawal(replace(term, end=max(term.end, end)), policy, at)
 
 
 # --- nothing is left --------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from custody.commands import AttemptNotice
 from custody.decision import Decided
 from custody.event import write_moment
 from custody.handling import needs_second
-from custody.kit import Kit
+from custody.kit import Attempt, Kit
 from custody.people import CLOCK, STAFF, Actor, Function
 from custody.permission import permit
 from custody.prosecution import choice
@@ -75,9 +75,15 @@ def settled(kit: Kit) -> bool:
 
 def settled_by_people(kit: Kit, policy: Policy) -> bool:
     """Whether somebody of the staff settled this notice: no message that comes back changes that."""
-    if any(each.how in BY_PEOPLE_ALONE for each in kit.attempts):
+    if any(each.how in BY_PEOPLE_ALONE or _wanted_no_more(each, policy) for each in kit.attempts):
         return True
     return len(_days_tried(kit, policy, {"not_reached"})) >= DAYS_NOT_REACHED
+
+
+def _wanted_no_more(attempt: Attempt, policy: Policy) -> bool:
+    """Whether the victim wants no contact, or the policy has none. Of a message that was not needed any more
+    the service says ``not_wanted`` too, and that it went over a channel."""
+    return attempt.how == "not_wanted" and (attempt.channel in (None, "none") or not policy.contact.answer)
 
 
 def _days_tried(kit: Kit, policy: Policy, hows: Container[str]) -> set[date]:

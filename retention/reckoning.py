@@ -4,6 +4,7 @@ Pure: no database, no clock.
 """
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 from custody.kit import Kit
@@ -13,7 +14,7 @@ from custody.refusal import Refused
 from custody.registering import policy_fields, term_fields
 from retention.period import RetentionDataError
 from retention.policy import Policy, version_of
-from retention.term import Term
+from retention.term import Term, after_withdrawal
 
 
 def policy_of(kit: Kit, policies: Iterable[Policy]) -> Policy:
@@ -44,6 +45,16 @@ def term_of(kit: Kit) -> KitTerm:
     if kit.term is None:
         raise Refused("No term was agreed for this kit.")
     return kit.term
+
+
+def standing_term(kit: Kit, policy: Policy, at: datetime) -> KitTerm:
+    """The term that what keeps the evidence longer is reckoned from.
+
+    Where the victim's wish ended the term, that is the one from before the wish, with at least the notice
+    period left. Raises Refused.
+    """
+    before = kit.term_before_wish
+    return term_of(kit) if before is None else reckon(lambda: after_withdrawal(before, policy, at))
 
 
 def reckon(reckoning: Callable[[], Term], field: str | None = None) -> KitTerm:

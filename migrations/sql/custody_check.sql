@@ -149,7 +149,7 @@ BEGIN
                    coalesce(over_at, b.term_over_at) AS term_over_at,
                    coalesce((v #>> '{term,notice_on}')::date, b.notice_on) AS notice_on,
                    CASE WHEN type = 'destruction.cooled_off' THEN NULL ELSE b.cooling_until END AS cooling_until,
-                   CASE type WHEN 'destruction.cooled_off' THEN over_at
+                   CASE type WHEN 'destruction.cooled_off' THEN greatest(over_at, b.cooling_until)
                              WHEN 'notice.attempted' THEN coalesce((v ->> 'until')::timestamptz, b.expires_at)
                              ELSE b.expires_at END AS expires_at,
                    CASE WHEN type IN ('notice.due', 'notice.repeated') THEN (v ->> 'remind_on')::date

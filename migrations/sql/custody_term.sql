@@ -13,6 +13,19 @@ AS $$
         ORDER BY e.recorded_at DESC, e.subject DESC, e.number DESC LIMIT 1), false)
 $$;
 
+-- When the term was over that stood before a wish of the victim ended it; null where no wish did.
+CREATE FUNCTION custody.over_before_wish(kit_number text, before integer) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT (custody.last_said('choices:' || kit_number, (now_ ->> 'number')::int, sets.the_term)
+            #>> '{term,over_at}')::timestamptz
+    FROM (SELECT ARRAY['term.agreed', 'term.restarted', 'term.corrected', 'term.extended', 'term.moved',
+                       'report.withdrawn']) sets (the_term),
+         custody.last_said('choices:' || kit_number, before, sets.the_term || 'destruction.cooled_off'::text) now_
+    WHERE now_ ->> 'type' = 'destruction.cooled_off'
+$$;
+
 -- The earliest end of a period of a policy that is counted from this instant: the same time of the local day, less
 -- the room that every check leaves. Where a month of the calendar has no such date, its last day is counted at
 -- the centre, as the service counts it. A zone that PostgreSQL does not know stands at UTC.
@@ -43,7 +56,11 @@ DECLARE
     policy jsonb;
     period interval;
     floor timestamptz;
+    before_wish timestamptz;
 BEGIN
+    IF over_at IS NOT NULL THEN
+        before_wish := custody.over_before_wish(kit_.number, (values_ ->> 'number')::int);
+    END IF;
     IF values_ ? 'policy' THEN
         policy := custody.adopted(values_ -> 'policy');
         IF NOT custody.may_name(values_, kit_, policy) THEN
@@ -63,7 +80,7 @@ BEGIN
     END IF;
     IF (step_.type = 'term.agreed' AND kit_.term_over_at <> 'infinity')
        OR (step_.type IN ('term.extended', 'term.moved', 'term.restarted', 'report.withdrawn')
-           AND over_at < kit_.term_over_at)
+           AND over_at < greatest(kit_.term_over_at, before_wish))
        OR (step_.type IN ('term.agreed', 'term.corrected') AND NOT coalesce(over_at >= floor, false))
        OR (step_.type = 'destruction.cooled_off' AND (kit_.cooling_until IS NULL OR kit_.cooling_until > at)) THEN
         RAISE EXCEPTION '% would end the term that stands too early', step_.type USING ERRCODE = 'CU002';
@@ -331,11 +348,14 @@ BEGIN
         disposed_at = CASE WHEN step_.type IN ('disposal.carried_out', 'disposal.nothing_left') THEN at
                            ELSE kit_.disposed_at END,
         -- While a term runs, or is stopped, nobody has been told of its end. Who asked for the destruction of
-        -- the evidence needs no notice of it.
+        -- the evidence needs no notice of it: what came of one says nothing about an end by that wish.
         expires_at = CASE
             WHEN retention_ IN ('running', 'stopped') THEN NULL
-            WHEN step_.type = 'destruction.cooled_off' THEN over_at
+            WHEN step_.type = 'destruction.cooled_off' THEN greatest(over_at, kit_.cooling_until)
             WHEN step_.type <> 'notice.attempted' THEN kit_.expires_at
+            WHEN kit_.retention <> 'notice_due'
+                 AND custody.over_before_wish(kit_number, (values_ ->> 'number')::int) IS NOT NULL
+                 THEN kit_.expires_at
             WHEN values_ ->> 'how' IN ('failed', 'bounced') THEN NULL
             ELSE coalesce((values_ ->> 'until')::timestamptz, kit_.expires_at) END,
         remind_on = CASE

@@ -34,6 +34,7 @@ FUNCTIONS = (
     "room(interval)",
     "adopted(jsonb)",
     "kept_policy(text, integer)",
+    "over_before_wish(text, integer)",
     "may_name(jsonb, custody.kit, jsonb)",
     "over(jsonb, timestamptz, interval)",
     "check_policy()",

@@ -145,6 +145,23 @@ def test_an_examination_of_long_ago_comes_with_its_record_and_leaves_the_whole_n
     assert agreed.fields["term"]["notice_on"] == "2026-01-15"
 
 
+def test_a_form_begun_before_midnight_belongs_to_the_examination_after_it() -> None:
+    at = datetime(2026, 1, 14, 23, 30, tzinfo=UTC)  # half past midnight in Brussels
+    begun = Paper(digest="ab" * 32, occurred_at=at - timedelta(minutes=45))
+    order = replace(kit_order(at), examined_at=at, paper=begun)
+    seen = Seen(at=at + timedelta(hours=4))
+    decided = register(
+        seen, order, NURSE, number="7M4P9XQ3RT6C", policies=BELGIUM, item_types=TYPES, card=HASHES
+    )
+    assert decided.facts
+
+    long_before = replace(order, paper=Paper(digest="ab" * 32, occurred_at=at - timedelta(hours=13)))
+    with pytest.raises(Refused, match="before the day of the examination"):
+        register(
+            seen, long_before, NURSE, number="7M4P9XQ3RT6C", policies=BELGIUM, item_types=TYPES, card=HASHES
+        )
+
+
 # --- extending --------------------------------------------------------------------------------------
 
 
