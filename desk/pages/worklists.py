@@ -444,6 +444,10 @@ def _row_of(request: Request, kit: Kit, at_centre: bool) -> Row:
     told = translated(request, says)
     if kit.link is not None:
         told = f"{kit.link.pv} · {told}"
+    if not at_centre and kit.holds:  # what an office knows: the holds of its magistrates
+        again = min((h.review_on for h in kit.holds.values() if h.review_on), default=None)
+        held = translated(request, texts._("held; look again on {day}") if again else texts._("held"))
+        told = f"{told} · {held.format(day=day(again, language(request)) if again else '')}"
     linkable = at_centre and bool(kit.matches)
     step = texts._("Link to the police report") if linkable else texts._("Look at the kit")
     if linkable:
