@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from custody.handling import SAMPLE_FREE
 from custody.kit import Kit, Package
 from custody.people import Actor, Function
 from custody.permission import may, with_justice
 from custody.protocol import STEPS, Custody, Legal, Retention
 from desk import texts
 from retention.deciding import nobody_decides, of_age
-from retention.keeping import ended_by_wish
 from retention.notice import BY_SERVICE, settled
 
 # The event that each action records first: its row of the protocol says from which states it may start.
@@ -227,6 +227,9 @@ def _makes_sense(action: str, actor: Actor, kit: Kit, package: Package) -> bool:
             return not at_home
         case "package.void":
             return not kit.items_of(package.package)
+        case "package.return":
+            inside = kit.items_of(package.package)
+            return bool(inside) and all(i.group == SAMPLE_FREE for i in inside) and not kit.holds
         case "package.split":
             return bool(kit.items_of(package.package))
         case "package.reseal":
@@ -290,7 +293,7 @@ def _ready(action: str, kit: Kit, actor: Actor) -> bool:
         case "order.confirm":
             return order_waits and kit.order is not None and kit.order.entered_by != actor.person
         case "kit.link":
-            return (kit.legal is Legal.DECLARED and bool(kit.matches)) or confirmed
+            return bool(kit.matches) if kit.legal is Legal.DECLARED else confirmed
         case "destruction.ask" | "destruction.confirm" | "destruction.take_back":
             return _of_destruction(action, kit)
         case "disposal.propose":
@@ -317,7 +320,7 @@ def _of_destruction(action: str, kit: Kit) -> bool:
         case "destruction.confirm":
             return asked is not None and asked.until is None and of_age(kit) and not kit.holds
         case _:
-            return asked is not None or ended_by_wish(kit)
+            return asked is not None or kit.ended_by_wish
 
 
 def _of_term(action: str, kit: Kit, actor: Actor) -> bool:
@@ -335,7 +338,7 @@ def _of_term(action: str, kit: Kit, actor: Actor) -> bool:
         case "card.renew":
             return not nobody_decides(kit)
         case "channel.prove":
-            return kit.channel not in (None, "none")
+            return kit.channel not in (None, "none") and not nobody_decides(kit)
         case "notice.send":
             return kit.channel in BY_SERVICE and to_be_told(kit)
         case "notice.attempt":

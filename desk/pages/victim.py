@@ -30,7 +30,6 @@ from desk.pages.page import day, language, page, to, translated
 from desk.pages.steps import possible
 from desk.problems import Problem, problem_of
 from desk.session import Kind, Purpose
-from retention.keeping import ended_by_wish
 from retention.policy import Policy
 
 router = APIRouter()
@@ -246,7 +245,7 @@ def _open(action: str, kit: Kit, who: Signed) -> bool:
         case "destruction.ask":
             return kit.destruction is None
         case "destruction.take_back":
-            return kit.destruction is not None or ended_by_wish(kit)
+            return kit.destruction is not None or kit.ended_by_wish
         case "hold.place":
             return kit.retention is not Retention.DISPOSED and all(
                 h.ground != "safety" for h in kit.holds.values()

@@ -15,6 +15,7 @@ from custody.commands import (
     LiftHold,
     LinkInError,
     PlaceHold,
+    ProposeDisposal,
     TakeBackDestruction,
     WithdrawReport,
 )
@@ -47,7 +48,6 @@ from tests.retention.kept import (
     NOON,
     POLICY,
     REACHED,
-    ProposeDisposal,
     approved,
     card_of,
     kit_of,
@@ -219,7 +219,7 @@ def test_it_is_taken_back_also_where_the_cooling_off_ended_after_the_term_and_th
     at += 10 * DAY
     kit = then(kit, attempt(kit, REACHED(kit=kit.number), NURSE, policies, at), at)
     told = kit.expires_at
-    kit, at = cooled(kit, datetime.combine(kit.term.end, NOON.timetz()) - 15 * DAY, policies)
+    kit, at = cooled(kit, over_at(kit) - 15 * DAY, policies)
     assert told is not None
     assert kit.expires_at is not None
     assert told < kit.expires_at <= at, "never earlier than the victim was told, nor than the cooling-off"
