@@ -119,7 +119,11 @@ async def waiting_for_observers(service: Service, actor: Actor, at: datetime) ->
 
 
 async def _list(
-    request: Request, who: Signed, refused: Sequence[Refusal] = (), receipts: Sequence[Receipt] | None = None
+    request: Request,
+    who: Signed,
+    refused: Sequence[Refusal] = (),
+    receipts: Sequence[Receipt] | None = None,
+    problem: Problem | None = None,
 ) -> Response:
     service = edge.service(request)
     await access.record(service.engine, who.actor, read="kit_list", kit=None, purpose=TASK)
@@ -153,6 +157,8 @@ async def _list(
         "disposals.html",
         title=translated(request, texts._("Disposals")),
         who=who,
+        status=problem.status if problem else 200,
+        problem=problem,
         expired=lines(Retention.EXPIRED, "disposal.propose"),
         proposed=lines(Retention.PROPOSED, "disposal.approve"),
         approved=lines(Retention.APPROVED, "disposal.carry_out"),
@@ -205,7 +211,7 @@ async def _many(request: Request, who: Signed, action: str) -> Response:
     receipts: list[Receipt] = []
     numbers = dict.fromkeys(str(parse_kit_number(str(each))) for each in form.getlist("kit"))
     if not numbers:
-        raise Refused("Choose at least one kit.", field="kit")
+        return await _list(request, who, problem=problem_of(Refused("Choose at least one kit.", field="kit")))
     for number in list(numbers)[:MOST_CHOSEN]:
         body = json.dumps({"kit": number}).encode()
         given = Given(actor=who.actor, key=f"{key}-{number}"[:200], body=body)

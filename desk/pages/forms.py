@@ -24,7 +24,7 @@ from custody.kit import Kit, Package
 from custody.number import parse_kit_number
 from custody.people import Actor, Function
 from custody.permission import as_known, permit
-from custody.protocol import Custody
+from custody.protocol import Custody, Legal
 from custody.purpose import TASK, NoPurpose
 from custody.refusal import Refused
 from desk import edge, texts
@@ -68,7 +68,14 @@ class Control:
 
 
 def controls(door: Door, chosen: Chosen) -> list[Control]:
-    """The inputs of a command, from the fields of its shape."""
+    """The inputs of a command, from the fields of its shape. Raises Refused where it cannot be filled in."""
+    kit = chosen.kit
+    by_order = kit is not None and kit.legal is Legal.UNREPORTED and kit.order is not None
+    if door.action == "kit.link" and kit is not None and not kit.matches and not by_order:
+        raise Refused(
+            "No request of the police is matched with this kit yet. Two of you confirm first that kit and"
+            " person match, by answering the request; it stands on the first page."
+        )
     hints = typing.get_type_hints(door.shape)
     found = []
     for each in fields(door.shape):
@@ -123,6 +130,8 @@ def _by_kind(door: Door, name: str, kind: Any, chosen: Chosen, made: Any) -> Con
         value = _later(chosen.at) if name == "due_at" else ""
         return typing.cast(Control, made("day" if kind is date else "moment", value=value))
     options = listed(door.action, name, chosen)
+    if name == "request" and not options:
+        return None  # linked on a judge's order: there is none to choose from
     if options is not None:
         drawn = {"organisation": "to", "items": "checks", "parts": "checks", "not_found": "checks"}
         if name == "readers":
@@ -184,9 +193,15 @@ def _proves(channel: str) -> frozenset[str]:
     return PROVED.get(channel, frozenset())
 
 
+def _confirms(channel: str) -> frozenset[str]:
+    """How a change of the channel can be confirmed: over the one agreed before where there is one."""
+    return frozenset({"in_person"} | ({"over_previous_channel"} if channel != "none" else set()))
+
+
 FITTING: Final[Mapping[str, Callable[[str], frozenset[str]]]] = {
     "notice.attempt": _came_of_notice,
     "channel.prove": _proves,
+    "channel.change": _confirms,
 }
 """The answers to *How* that fit the agreed channel."""
 

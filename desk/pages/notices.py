@@ -24,6 +24,7 @@ from desk.pages.ends import last_day
 from desk.pages.page import page, translated
 from desk.pages.steps import possible, to_be_told
 from desk.problems import Problem, problem_of
+from retention.deciding import nobody_decides
 from retention.notice import DAYS_NOT_REACHED
 
 router = APIRouter()
@@ -154,6 +155,8 @@ async def _channel(
         action: may(action, eyes, kit) and possible(action, kit)
         for action in ("notice.attempt", "notice.send", "channel.prove", "channel.change")
     }
+    silent = nobody_decides(kit)
+    can["channel.prove"] = can["channel.prove"] and not silent
     told, stands = to_be_told(kit), shown.stands not in ("waiting", "held")
     return await page(
         request,
@@ -166,6 +169,7 @@ async def _channel(
         purpose=purpose,
         shown=shown,
         agreed=agreed,
+        silent=silent,
         can=can | {"notice.attempt": can["notice.attempt"] and told},
         testable=can["channel.prove"] and shown.channel in sends and shown.address is not None,
         unsent=shown.channel in ("email", "sms") and shown.channel not in sends,

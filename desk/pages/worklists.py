@@ -377,7 +377,11 @@ def _of_centre(actor: Actor, found: Worklists, _: Any, names: dict[str, str], la
     ]
 
 
-ASKED_OF: Final = {"notices_due": "notice.attempt", "without_reader": "restriction.lift"}
+ASKED_OF: Final = {
+    "asked_by_victim": "destruction.confirm",
+    "notices_due": "notice.attempt",
+    "without_reader": "restriction.lift",
+}
 """Lists for those alone whose function does this; others are not told of them."""
 
 
