@@ -201,9 +201,7 @@ def in_force(policies: Iterable[Policy], centre: str, on: date) -> Policy:
     countries, or of a country and one of its regions, could apply: pass those of the centre's country, or
     adopt one for the centre itself.
     """
-    valid = [policy for policy in policies if policy.valid_from <= on]
-    candidates = [policy for policy in valid if policy.centre == centre]
-    candidates = candidates or [policy for policy in valid if policy.centre is None]
+    candidates = candidates_for(policies, centre, on)
     if not candidates:
         raise RetentionDataError(
             f"no retention policy is valid for the centre {centre} on {on}: adopt one first"
@@ -211,16 +209,29 @@ def in_force(policies: Iterable[Policy], centre: str, on: date) -> Policy:
     if len(countries := sorted({policy.country for policy in candidates})) > 1:
         raise RetentionDataError(
             f"policies of several countries ({', '.join(countries)}) could apply to the centre {centre}: "
-            "give only those of its country"
+            "give only those of its country, or adopt a later version that corrects the country"
         )
     if len(regions := sorted({policy.region or policy.country for policy in candidates})) > 1:
         raise RetentionDataError(
             f"policies of several regions ({', '.join(regions)}) could apply to the centre {centre}: "
             "adopt one for the centre itself"
         )
-    return max(
-        candidates, key=lambda policy: (policy.valid_from, policy.adopted_on, policy.version, policy.id)
-    )
+    return max(candidates, key=lambda policy: (*_age(policy), policy.id))
+
+
+def candidates_for(policies: Iterable[Policy], centre: str, on: date) -> tuple[Policy, ...]:
+    """The policies that could be in force at the centre on that local day: its own, or where it has none the
+    general ones. Of each only the version in force: what an earlier one said of its country counts no more.
+    """
+    valid = [policy for policy in policies if policy.valid_from <= on]
+    found = [policy for policy in valid if policy.centre == centre]
+    found = found or [policy for policy in valid if policy.centre is None]
+    return tuple({policy.id: policy for policy in sorted(found, key=_age)}.values())
+
+
+def _age(policy: Policy) -> tuple[date, date, int]:
+    """By this the later one of two policies is told."""
+    return policy.valid_from, policy.adopted_on, policy.version
 
 
 def version_of(policies: Iterable[Policy], identifier: str, version: int) -> Policy:

@@ -37,8 +37,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Protocol
 
-from retention.period import Limit, Period, RetentionDataError, end_of, latest_start, never_shorter
+from retention.period import Limit, Period, RetentionDataError, end_of, latest_start
 from retention.policy import AgeClass, CountedFrom, ExtensionUntil, Policy
+from retention.protection import less_protected
 
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INSTANT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
@@ -196,13 +197,17 @@ def after_withdrawal(term: AnyTerm, policy: Policy, at: datetime) -> Term:
     return _term(policy, term.start, max(term.end, _told_until(policy, today)))
 
 
-def corrected(term: AnyTerm, policy: Policy, *, was: AgeClass, now: AgeClass, at: datetime) -> Term:
+def corrected(
+    term: AnyTerm, policy: Policy, *, was: AgeClass, now: AgeClass, at: datetime, extensions: int
+) -> Term:
     """The term after the age class, recorded as `was`, was corrected at `at` to `now`.
 
-    `policy` is the one under which the term was agreed. What extensions had added beyond the agreed end
-    stays added, day for day. A correction that lengthens takes effect as it is. One that shortens leaves at
-    least a fresh notice period from the day of the correction: a minor examined in 2024 and found in 2026 to
-    have been adult keeps the kit for 60 days more, though six months are long over.
+    `policy` is the one under which the term was agreed. What the victim's `extensions` had added beyond the
+    agreed end stays added, day for day; what a fresh notice period or a late registration had added is not
+    theirs and goes, so that a correction that was wrong itself can be corrected back. A correction to a class
+    that is kept longer never ends the term earlier. One that shortens leaves at least a fresh notice period
+    from the day of the correction: a minor examined in 2024 and found in 2026 to have been adult keeps the
+    kit for 60 days more, though six months are long over.
 
     The caller compares `end` before and after: a shorter one takes two people.
 
@@ -212,21 +217,24 @@ def corrected(term: AnyTerm, policy: Policy, *, was: AgeClass, now: AgeClass, at
         raise RetentionDataError(f"the age class is {now} already: there is nothing to correct")
     today = local_date(policy, at)
     _not_before_start(term, today)
-    end = _with_what_was_added(term, policy, was, policy, now)
+    end = _with_what_was_added(term, policy, was, policy, now, extensions)
+    if agreed_end(policy, now, term.start) >= agreed_end(policy, was, term.start):
+        end = max(end, term.end)
     if end < term.end:
         end = max(end, _told_until(policy, today))
     return _term(policy, term.start, end)
 
 
-def moved_to(term: AnyTerm, policy: Policy, new: Policy, *, age_class: AgeClass) -> Term:
+def moved_to(term: AnyTerm, policy: Policy, new: Policy, *, age_class: AgeClass, extensions: int) -> Term:
     """The term once the kit, of a victim of this age class, goes from `policy` to the version `new` of it.
 
-    Reckoned from the day of the examination under `new`; what extensions had added beyond the agreed end
-    stays added, day for day; never shorter than before.
+    Reckoned from the day of the examination under `new`; what the victim's `extensions` had added beyond the
+    agreed end stays added, day for day; never shorter than before.
 
-    Raises RetentionDataError where `new` is no later version of the same policy; where the new term would not
-    be longer; where the notice or the cooling-off could be shorter; and where the term had been brought
-    forward by the victim's own wish, which a longer policy does not undo.
+    Raises RetentionDataError where `new` is no later version of the same policy; where it could protect less
+    in anything (`retention.protection`), also for another age class, since a class can be corrected; where
+    the new term would not be longer; and where the term had been brought forward by the victim's own wish,
+    which a longer policy does not undo.
     """
     if new.id != policy.id or new.version <= policy.version:
         raise RetentionDataError(f"{new.reference} is no later version of {policy.reference}")
@@ -234,16 +242,12 @@ def moved_to(term: AnyTerm, policy: Policy, new: Policy, *, age_class: AgeClass)
         raise RetentionDataError(f"{new.reference} counts in another time zone than {policy.reference}")
     if term.end < agreed_end(policy, age_class, term.start):
         raise RetentionDataError("the victim had the end brought forward: the term stays as it is")
-    for name, new_one, old_one in (
-        ("notice", new.notice.period, policy.notice.period),
-        ("cooling-off", new.cooling_off.period, policy.cooling_off.period),
-    ):
-        if not never_shorter(new_one, old_one):
-            raise RetentionDataError(
-                f"under {new.reference} the {name} ({new_one}) can be shorter than under {policy.reference} "
-                f"({old_one}): a kit moves only where nothing gets shorter"
-            )
-    end = _with_what_was_added(term, policy, age_class, new, age_class)
+    if less := next(less_protected(new, policy), None):
+        raise RetentionDataError(
+            f"{new.reference} could protect less than {policy.reference} ({less}): a kit moves only where "
+            "nothing that protects gets less"
+        )
+    end = _with_what_was_added(term, policy, age_class, new, age_class, extensions)
     if end <= term.end:
         raise RetentionDataError(
             f"under {new.reference} the term would end on {end}, which is not later than {term.end}: a kit "
@@ -398,11 +402,20 @@ def _told_until(policy: Policy, told_on: date) -> date:
     return moved_on(policy, end_of(told_on, policy.notice.period))
 
 
-def _with_what_was_added(term: AnyTerm, policy: Policy, was: AgeClass, new: Policy, now: AgeClass) -> date:
-    """The agreed end under `new` for the class `now`, and what extensions added to the one agreed before."""
-    added = max(timedelta(0), term.end - agreed_end(policy, was, term.start))
-    end = end_of(term.start, new.kept(now))
-    return moved_on(new, end + added)
+def _with_what_was_added(
+    term: AnyTerm, policy: Policy, was: AgeClass, new: Policy, now: AgeClass, extensions: int
+) -> date:
+    """The agreed end under `new` for the class `now`, and what extensions added to the one agreed before.
+
+    So many extensions, each from the end before it, add this much at most; the rest is from elsewhere.
+    """
+    agreed = extended_to = agreed_end(policy, was, term.start)
+    for _ in range(extensions):
+        if extended_to >= term.end:
+            break
+        extended_to = moved_on(policy, end_of(extended_to, policy.extension.period))
+    added = max(timedelta(0), min(term.end, extended_to) - agreed)
+    return moved_on(new, end_of(term.start, new.kept(now)) + added)
 
 
 def _count(times: int) -> str:

@@ -192,17 +192,33 @@ def extended_by_hand(policy: Policy, start: date, end: date, asked_on: date) -> 
 
 
 def corrected_by_hand(
-    policy: Policy, start: date, end: date, classes: tuple[AgeClass, AgeClass], today: date
+    policy: Policy,
+    start: date,
+    end: date,
+    classes: tuple[AgeClass, AgeClass],
+    today: date,
+    extensions: int,
 ) -> Reckoned:
     was, now = (kept_for(policy, each) for each in classes)
-    day = walked(start, now)
     agreed = ends(policy, start, was)
-    while agreed < end:  # every day that extensions added is added again
-        agreed, day = agreed + ONE_DAY, day + ONE_DAY
+    day = walked(start, now) + added_by_hand(policy, agreed, end, extensions) * ONE_DAY
     day = ends(policy, day - ONE_DAY, Period(days=1))
+    if day < end and ends(policy, start, now) >= agreed:  # a class that is kept as long, or longer
+        day = end
     if day < end:
         day = max(day, ends(policy, today, policy.notice.period))
     return by_hand(policy, day)
+
+
+def added_by_hand(policy: Policy, agreed: date, end: date, extensions: int) -> int:
+    """The days between, counted one by one; no more than so many extensions can have added."""
+    most = agreed
+    for _ in range(extensions):
+        most = ends(policy, most, policy.extension.period)
+    days = 0
+    while agreed < min(end, most):
+        agreed, days = agreed + ONE_DAY, days + 1
+    return days
 
 
 def kept_for(policy: Policy, age_class: AgeClass) -> Period:

@@ -15,9 +15,10 @@ from custody.protocol import Legal, Retention
 from custody.refusal import NeedsSecond, NotPermitted, Refused
 from retention.adopting import adopt, follows, longer_under, newest_valid, policy_in, subjects
 from retention.commands import AdoptPolicy
-from retention.policy import Policy, dump, load
+from retention.period import RetentionDataError
+from retention.policy import Policy, dump, in_force, load
 from tests.conftest import Engines
-from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, OFFICER, OTHER_NURSE, Story, begin
+from tests.custody.story import CENTRE, COORDINATOR, CUSTODIAN, NURSE, OFFICER, OTHER_NURSE, Story, begin
 from tests.retention.kept import BELGIUM, NOON, SEED, kept, kit_of, without
 from tests.retention.kept import adopt as adopt_belgium
 from tests.retention.reckoning import sourced
@@ -116,8 +117,46 @@ def test_what_cannot_follow_is_refused_in_plain_words(
         adopted(policy, *before)
 
 
-def test_a_policy_of_another_country_is_adopted_for_a_centre_alone() -> None:
-    follows(replace(FIRST, id="lux", country="LU", centre="zsg-maanhoek"), (FIRST,), AT.date())
+def test_a_policy_of_a_region_is_adopted_for_a_centre_alone() -> None:
+    follows(replace(FIRST, id="brussels", region="BE-BRU", centre="zsg-maanhoek"), (FIRST,), AT.date())
+
+
+def test_an_own_policy_names_the_country_of_the_general_one() -> None:
+    """Else the next own policy, with the right country, would lock the centre out of registering."""
+    own = replace(FIRST, id="own", country="LU", centre=COORDINATOR.organisation)
+    with pytest.raises(Refused, match=r"own/1 is for LU, and belgium/1, .*for BE.*look at the country"):
+        adopted(own, FIRST)
+    assert adopted(own).facts
+
+
+def test_a_centre_has_no_own_policies_of_two_countries() -> None:
+    french = replace(FIRST, id="fr", country="FR", centre=COORDINATOR.organisation)
+    belgian = replace(FIRST, id="be", centre=COORDINATOR.organisation)
+    with pytest.raises(Refused, match=r"be/1 is for BE, and fr/1.*a later version of it corrects them"):
+        adopted(belgian, french)
+    follows(replace(belgian, centre="zsg-maanhoek"), (french,), AT.date())
+
+
+def test_a_centre_that_was_locked_out_gets_out_by_correcting_the_country_of_its_policy() -> None:
+    french = replace(FIRST, id="fr", country="FR", centre=COORDINATOR.organisation)
+    belgian = replace(FIRST, id="be", centre=COORDINATOR.organisation)
+    locked = (FIRST, french, belgian)  # as it could be adopted once
+    with pytest.raises(RetentionDataError, match="a later version that corrects the country"):
+        in_force(locked, CENTRE, AT.date())
+
+    corrected = replace(french, version=2, country="BE")
+    assert adopted(corrected, *locked).facts
+
+    assert in_force((*locked, corrected), CENTRE, AT.date()).country == "BE"
+    with pytest.raises(Refused, match="fr/2 is for LU, and belgium/1"):
+        adopted(replace(corrected, country="LU"), *locked)
+    with pytest.raises(Refused, match=r"could protect less than .*the grace.*later first day"):
+        adopted(corrected, FIRST, french, replace(belgian, grace=sourced("P14D")))
+
+
+def test_an_own_policy_of_another_country_that_was_adopted_before_can_be_followed() -> None:
+    own = replace(FIRST, id="lux", country="LU", centre=COORDINATOR.organisation)
+    assert adopted(replace(own, version=2), FIRST, own).facts
 
 
 @pytest.mark.parametrize(
@@ -151,17 +190,17 @@ SHORTER = {
 
 
 @pytest.mark.parametrize("name", SHORTER)
-def test_what_gets_shorter_is_valid_from_the_day_after_its_adoption_at_the_earliest(name: str) -> None:
+def test_what_protects_less_is_valid_from_the_day_after_its_adoption_at_the_earliest(name: str) -> None:
     for day in (date(2019, 1, 1), AT.date()):
-        with pytest.raises(Refused, match=rf"{name}.*shorter than under belgium/1.*later first day") as why:
+        with pytest.raises(Refused, match=rf"protect less than belgium/1.*{name}.*later first day") as why:
             adopted(replace(SHORTER[name], valid_from=day), FIRST)
         assert why.value.field is None
     assert adopted(replace(SHORTER[name], valid_from=AT.date() + timedelta(days=1)), FIRST).facts
 
 
-def test_a_grace_that_is_given_up_is_something_that_gets_shorter() -> None:
+def test_a_grace_that_is_given_up_protects_less() -> None:
     graced = replace(FIRST, grace=sourced("P14D"))
-    with pytest.raises(Refused, match="the grace could be shorter than under belgium/1"):
+    with pytest.raises(Refused, match=r"could protect less than belgium/1.*: the grace"):
         adopted(OWN, graced)
     assert adopted(OWN, FIRST).facts
 
@@ -172,7 +211,7 @@ def test_for_every_centre_nothing_gets_shorter_without_a_signature_of_another_ce
         replace(SECOND, valid_from=tomorrow, adult=sourced("P1D"), notice=sourced("P1D")),
         replace(FIRST, id="one-day", valid_from=tomorrow, adult=sourced("P1D"), notice=sourced("P1D")),
     ):
-        with pytest.raises(Refused, match="somebody of another centre signs"):
+        with pytest.raises(Refused, match=r"for adults, the notice\. For that somebody of another centre"):
             adopted(policy, FIRST)
         assert adopted(policy, FIRST, second=OTHER_NURSE).facts
 
@@ -180,7 +219,7 @@ def test_for_every_centre_nothing_gets_shorter_without_a_signature_of_another_ce
 def test_a_policy_that_an_older_own_one_would_put_aside_is_compared_too() -> None:
     """The centre's own policy comes before a later one of the country."""
     country = replace(LONGER, valid_from=date(2026, 1, 20))
-    with pytest.raises(Refused, match="shorter than under belgium/2"):
+    with pytest.raises(Refused, match="protect less than belgium/2"):
         adopted(OWN, FIRST, country)
 
 
@@ -220,9 +259,23 @@ def test_a_kit_without_a_running_term_or_with_a_wish_for_destruction_goes_nowher
 
     assert longer_under(kit, known, AT) is not None
     assert longer_under(wished, known, AT) is None
+    assert longer_under(without(kit, term_before_wish=kit.term), known, AT) is None
     assert longer_under(without(kit, legal=Legal.DECLARED), known, AT) is None
     assert longer_under(without(kit, retention=Retention.DISPOSED), known, AT) is None
     assert longer_under(without(kit, term=None), known, AT) is None
+
+
+def test_a_kit_of_whose_end_the_victim_was_told_late_never_expires_earlier_under_a_later_version() -> None:
+    told_late = without(kit_of(), expires_at=datetime(2027, 3, 1, tzinfo=UTC))
+
+    assert longer_under(told_late, (FIRST, LONGER), AT) is None
+    assert longer_under(told_late, (FIRST, replace(LONGER, adult=sourced("P2Y"))), AT) is not None
+
+
+def test_a_kit_of_a_victim_who_is_to_be_contacted_goes_to_no_version_that_contacts_nobody() -> None:
+    silent = replace(LONGER, contact=replace(LONGER.contact, answer=False))
+
+    assert longer_under(kit_of(), (FIRST, silent), AT) is None
 
 
 def test_a_kit_of_an_unknown_version_is_told_so() -> None:

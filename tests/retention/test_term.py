@@ -242,7 +242,12 @@ def test_a_correction_that_lengthens_takes_effect_as_it_is() -> None:
     term = agreed_term(BELGIUM, AgeClass.ADULT, in_brussels("2026-01-15T12:00"))
 
     longer = corrected(
-        term, BELGIUM, was=AgeClass.ADULT, now=AgeClass.MINOR, at=in_brussels("2026-12-01T12:00")
+        term,
+        BELGIUM,
+        was=AgeClass.ADULT,
+        now=AgeClass.MINOR,
+        at=in_brussels("2026-12-01T12:00"),
+        extensions=0,
     )
 
     assert longer == agreed_term(BELGIUM, AgeClass.MINOR, in_brussels("2026-01-15T12:00"))
@@ -252,7 +257,12 @@ def test_a_correction_that_shortens_gives_a_fresh_notice_period() -> None:
     term = agreed_term(BELGIUM, AgeClass.UNKNOWN, in_brussels("2024-01-15T12:00"))
 
     shorter = corrected(
-        term, BELGIUM, was=AgeClass.UNKNOWN, now=AgeClass.ADULT, at=in_brussels("2026-12-01T12:00")
+        term,
+        BELGIUM,
+        was=AgeClass.UNKNOWN,
+        now=AgeClass.ADULT,
+        at=in_brussels("2026-12-01T12:00"),
+        extensions=0,
     )
 
     assert (shorter.start, shorter.notice_on, shorter.end) == (
@@ -267,7 +277,12 @@ def test_what_the_victim_extended_stays_when_the_age_is_corrected() -> None:
     term = extended(agreed_term(BELGIUM, AgeClass.ADULT, examined_at), BELGIUM, date(2026, 3, 1))
 
     longer = corrected(
-        term, BELGIUM, was=AgeClass.ADULT, now=AgeClass.MINOR, at=in_brussels("2026-04-01T12:00")
+        term,
+        BELGIUM,
+        was=AgeClass.ADULT,
+        now=AgeClass.MINOR,
+        at=in_brussels("2026-04-01T12:00"),
+        extensions=1,
     )
 
     assert longer.end == date(2076, 1, 15) + (date(2027, 1, 15) - date(2026, 7, 15))
@@ -277,7 +292,14 @@ def test_nothing_is_corrected_where_nothing_was_wrong() -> None:
     term = agreed_term(BELGIUM, AgeClass.ADULT, in_brussels("2026-01-15T12:00"))
 
     with pytest.raises(RetentionDataError, match="nothing to correct"):
-        corrected(term, BELGIUM, was=AgeClass.ADULT, now=AgeClass.ADULT, at=in_brussels("2026-02-01T12:00"))
+        corrected(
+            term,
+            BELGIUM,
+            was=AgeClass.ADULT,
+            now=AgeClass.ADULT,
+            at=in_brussels("2026-02-01T12:00"),
+            extensions=0,
+        )
 
 
 @given(policies, st.permutations(list(AgeClass)), instants, st.integers(0, 30_000))
@@ -288,12 +310,63 @@ def test_a_shortening_correction_always_leaves_sixty_whole_days(
     term = agreed_term(policy, was, examined_at)
     at = examined_at + later * ONE_DAY
 
-    after = corrected(term, policy, was=was, now=now, at=at)
+    after = corrected(term, policy, was=was, now=now, at=at, extensions=0)
 
     assert after.end >= agreed_term(policy, now, examined_at).end
     if after.end < term.end:
         assert after.end >= local_date(policy, at) + 60 * ONE_DAY
         assert after.notice_on >= local_date(policy, at)
+
+
+@given(
+    policies,
+    st.permutations(list(AgeClass)),
+    instants,
+    st.lists(st.integers(0, 20_000), min_size=2, max_size=2),
+)
+def test_a_correction_that_was_wrong_is_corrected_back(
+    policy: Policy, ages: list[AgeClass], examined_at: datetime, later: list[int]
+) -> None:
+    """Minor, adult, minor: the term of a minor, and nothing of the fresh notice period between."""
+    now, was = sorted(ages[:2], key=lambda each: agreed_term(policy, each, examined_at).end)
+    agreed = agreed_term(policy, was, examined_at)
+    first, again = (examined_at + days * ONE_DAY for days in sorted(later))
+
+    between = corrected(agreed, policy, was=was, now=now, at=first, extensions=0)
+    back = corrected(between, policy, was=now, now=was, at=again, extensions=0)
+
+    assert back.end == max(agreed.end, between.end)
+
+
+def test_minor_adult_minor_gives_back_the_term_of_a_minor() -> None:
+    agreed = agreed_term(BELGIUM, AgeClass.MINOR, in_brussels("2026-01-15T12:00"))
+    at = in_brussels("2036-01-15T12:00")
+
+    adult = corrected(agreed, BELGIUM, was=AgeClass.MINOR, now=AgeClass.ADULT, at=at, extensions=0)
+    minor = corrected(adult, BELGIUM, was=AgeClass.ADULT, now=AgeClass.MINOR, at=at, extensions=0)
+
+    assert (adult.end, minor) == (date(2036, 3, 15), agreed)
+
+
+def test_a_late_registration_adds_nothing_to_the_term_of_another_age_class() -> None:
+    agreed = agreed_term(BELGIUM, AgeClass.ADULT, in_brussels("2024-01-15T12:00"))
+    late = after_withdrawal(agreed, BELGIUM, in_brussels("2026-11-15T12:00"))
+    at = in_brussels("2026-11-20T12:00")
+
+    assert late.end > agreed.end
+    minor = corrected(late, BELGIUM, was=AgeClass.ADULT, now=AgeClass.MINOR, at=at, extensions=0)
+    assert minor.end == date(2074, 1, 15)
+
+
+def test_of_a_fresh_notice_period_and_an_extension_only_the_extension_is_added() -> None:
+    agreed = agreed_term(BELGIUM, AgeClass.MINOR, in_brussels("2026-01-15T12:00"))
+    at = in_brussels("2036-01-15T12:00")
+    adult = corrected(agreed, BELGIUM, was=AgeClass.MINOR, now=AgeClass.ADULT, at=at, extensions=0)
+    longer = extended(adult, BELGIUM, date(2036, 1, 20))
+
+    minor = corrected(longer, BELGIUM, was=AgeClass.ADULT, now=AgeClass.MINOR, at=at, extensions=1)
+
+    assert minor.end == date(2076, 1, 15) + (date(2027, 1, 15) - date(2026, 7, 15))
 
 
 # Early destruction, contest, reports not linked
@@ -359,7 +432,7 @@ def test_an_instant_without_a_zone_is_refused_everywhere() -> None:
     asks: list[Callable[[], object]] = [
         lambda: agreed_term(BELGIUM, AgeClass.ADULT, naive),
         lambda: after_withdrawal(term, BELGIUM, naive),
-        lambda: corrected(term, BELGIUM, was=AgeClass.ADULT, now=AgeClass.MINOR, at=naive),
+        lambda: corrected(term, BELGIUM, was=AgeClass.ADULT, now=AgeClass.MINOR, at=naive, extensions=0),
         lambda: brought_forward(term, BELGIUM, naive),
         lambda: cooling_off_until(BELGIUM, naive),
         lambda: contest_over_at(BELGIUM, naive),
@@ -383,7 +456,7 @@ def test_nothing_happens_to_a_term_before_it_started() -> None:
         lambda: extended(term, BELGIUM, date(2026, 1, 14)),
         lambda: extended(term, BELGIUM, in_brussels("2026-02-01T12:00")),
         lambda: after_withdrawal(term, BELGIUM, before),
-        lambda: corrected(term, BELGIUM, was=AgeClass.ADULT, now=AgeClass.MINOR, at=before),
+        lambda: corrected(term, BELGIUM, was=AgeClass.ADULT, now=AgeClass.MINOR, at=before, extensions=0),
         lambda: brought_forward(term, BELGIUM, before),
     ]
     for ask in asks:

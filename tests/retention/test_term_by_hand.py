@@ -29,6 +29,7 @@ from tests.retention.reckoning import (
     BELGIUM,
     ONE_DAY,
     SEED,
+    added_by_hand,
     age_classes,
     by_hand,
     corrected_by_hand,
@@ -119,9 +120,16 @@ def test_a_withdrawal_is_reckoned_as_by_hand(
 
 
 @unhurried
-@given(every_policy, st.permutations(list(AgeClass)), instants, st.integers(0, 2000), st.integers(0, 40))
+@given(
+    every_policy,
+    st.permutations(list(AgeClass)),
+    instants,
+    st.integers(0, 2000),
+    st.integers(0, 40),
+    st.integers(0, 2),
+)
 def test_a_correction_is_reckoned_as_by_hand(
-    policy: Policy, ages: list[AgeClass], examined_at: datetime, later: int, added: int
+    policy: Policy, ages: list[AgeClass], examined_at: datetime, later: int, added: int, extensions: int
 ) -> None:
     was, now, _ = ages
     agreed = agreed_term(policy, was, examined_at)
@@ -129,10 +137,10 @@ def test_a_correction_is_reckoned_as_by_hand(
     term = replace(agreed, end=end, over_at=watched(policy.time_zone, end))
     at = examined_at + later * ONE_DAY
 
-    after = corrected(term, policy, was=was, now=now, at=at)
+    after = corrected(term, policy, was=was, now=now, at=at, extensions=extensions)
 
     assert (after.end, after.notice_on) == corrected_by_hand(
-        policy, term.start, end, (was, now), day_there(policy, at)
+        policy, term.start, end, (was, now), day_there(policy, at), extensions
     )
 
 
@@ -285,8 +293,8 @@ def test_a_kit_moves_to_a_version_that_keeps_it_longer_and_keeps_what_was_added(
     term = agreed_term(BELGIUM, AgeClass.ADULT, in_brussels("2026-01-15T12:00"))
     added = extended(term, BELGIUM, date(2026, 3, 1))
 
-    assert moved_to(term, BELGIUM, new, age_class=AgeClass.ADULT).end == date(2027, 1, 15)
-    assert moved_to(added, BELGIUM, new, age_class=AgeClass.ADULT).end == (
+    assert moved_to(term, BELGIUM, new, age_class=AgeClass.ADULT, extensions=0).end == date(2027, 1, 15)
+    assert moved_to(added, BELGIUM, new, age_class=AgeClass.ADULT, extensions=1).end == (
         date(2027, 1, 15) + (added.end - term.end)
     )
 
@@ -295,9 +303,11 @@ def test_a_kit_moves_to_a_version_that_keeps_it_longer_and_keeps_what_was_added(
     ("change", "says"),
     [
         ({"adult": "P6M"}, "not later than 2026-07-15"),
-        ({"adult": "P5M"}, "not later than 2026-07-15"),
-        ({"adult": "P1Y", "notice": "P59D"}, r"the notice \(P59D\) can be shorter"),
-        ({"adult": "P1Y", "cooling_off": "P29D"}, r"the cooling-off \(P29D\) can be shorter"),
+        ({"adult": "P5M"}, r"\(the time of keeping for adults\)"),
+        ({"adult": "P1Y", "minor": "P7M"}, r"\(the time of keeping for minors\)"),
+        ({"adult": "P1Y", "contest": "P1D"}, r"\(the time for contesting\)"),
+        ({"adult": "P1Y", "notice": "P59D"}, r"protect less than belgium/1 \(the notice\)"),
+        ({"adult": "P1Y", "cooling_off": "P29D"}, r"protect less than belgium/1 \(the cooling-off\)"),
     ],
 )
 def test_a_kit_does_not_move_to_a_version_under_which_anything_gets_shorter(
@@ -307,7 +317,7 @@ def test_a_kit_does_not_move_to_a_version_under_which_anything_gets_shorter(
     term = agreed_term(BELGIUM, AgeClass.ADULT, in_brussels("2026-01-15T12:00"))
 
     with pytest.raises(RetentionDataError, match=says):
-        moved_to(term, BELGIUM, new, age_class=AgeClass.ADULT)
+        moved_to(term, BELGIUM, new, age_class=AgeClass.ADULT, extensions=0)
 
 
 def test_a_kit_moves_to_a_later_version_of_its_own_policy_only() -> None:
@@ -321,7 +331,7 @@ def test_a_kit_moves_to_a_later_version_of_its_own_policy_only() -> None:
 
     for says, other in others:
         with pytest.raises(RetentionDataError, match=says):
-            moved_to(term, BELGIUM, other, age_class=AgeClass.ADULT)
+            moved_to(term, BELGIUM, other, age_class=AgeClass.ADULT, extensions=0)
 
 
 def test_a_longer_version_does_not_undo_what_the_victim_wished() -> None:
@@ -330,28 +340,34 @@ def test_a_longer_version_does_not_undo_what_the_victim_wished() -> None:
     earlier = brought_forward(term, BELGIUM, in_brussels("2026-02-01T12:00"))
 
     with pytest.raises(RetentionDataError, match="the victim had the end brought forward"):
-        moved_to(earlier, BELGIUM, new, age_class=AgeClass.ADULT)
+        moved_to(earlier, BELGIUM, new, age_class=AgeClass.ADULT, extensions=0)
 
 
 @unhurried
-@given(every_policy, every_policy, age_classes, instants, st.integers(0, 400))
+@given(every_policy, st.data(), age_classes, instants, st.integers(0, 400), st.integers(0, 2))
 def test_moving_never_shortens_and_is_reckoned_as_by_hand(
-    policy: Policy, other: Policy, age_class: AgeClass, examined_at: datetime, added: int
+    policy: Policy, data: st.DataObject, age_class: AgeClass, examined_at: datetime, added: int, times: int
 ) -> None:
-    new = later_version(other, time_zone=policy.time_zone)
+    new = later_version(data.draw(every_policy | st.just(policy)), time_zone=policy.time_zone, id=policy.id)
+    change = data.draw(st.sampled_from([{}, {"adult": "P90Y", "unknown": "P90Y"}, {"grace": "P2Y"}]))
+    new = later_version(new, **{name: sourced(written) for name, written in change.items()}, longest=None)
     agreed = agreed_term(policy, age_class, examined_at)
     end = agreed.end + added * ONE_DAY
     term = replace(agreed, end=end, over_at=watched(policy.time_zone, end))
-    wanted = walked(term.start, kept_for(new, age_class)) + added * ONE_DAY
+    theirs = added_by_hand(policy, agreed.end, end, times)
+    wanted = walked(term.start, kept_for(new, age_class)) + theirs * ONE_DAY
     wanted = ends(new, wanted - ONE_DAY, sourced("P1D").period)
 
     try:
-        moved = moved_to(term, policy, new, age_class=age_class)
+        moved = moved_to(term, policy, new, age_class=age_class, extensions=times)
     except RetentionDataError as refusal:
-        assert wanted <= end or "can be shorter" in str(refusal)  # noqa: PT017 - each outcome has its reason
+        assert wanted <= end or "could protect less" in str(refusal)  # noqa: PT017 - each outcome has its reason
     else:
         assert (moved.end, moved.notice_on) == by_hand(new, wanted)
         assert moved.over_at > term.over_at
+        for each in AgeClass:
+            assert walked(term.start, kept_for(new, each)) >= walked(term.start, kept_for(policy, each))
+        assert last_day_of_grace(moved, new) >= last_day_of_grace(term, policy)
 
 
 # Deadlines of work
