@@ -114,11 +114,17 @@ def _held(kit: Kit, event: Event) -> Kit:
 
 
 def _hold_lifted(kit: Kit, event: Event) -> Kit:
-    """With the hold of an order that led to no link goes the order: it was revoked in writing."""
+    """With the hold of an order that led to no link goes the order: it was revoked in writing.
+
+    An order that was entered since this hold was placed is another one, and stands.
+    """
     hold = event.get("hold")
     if hold["id"] not in kit.holds:
         raise NotAStep("hold", "unknown")
     revoked = hold["ground"] == "order" and kit.legal is Legal.UNREPORTED
+    if revoked and kit.order is not None and kit.order.entered_at is not None:
+        placed_at = kit.holds[hold["id"]].placed_at
+        revoked = placed_at is None or placed_at >= kit.order.entered_at
     holds = {k: v for k, v in kit.holds.items() if k != hold["id"]}
     return changed(kit, holds=holds, order=None if revoked else kit.order)
 

@@ -138,6 +138,7 @@ class Order:
     dated: date
     entered_by: str | None = None
     confirmed: bool = False
+    entered_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -267,6 +267,7 @@ def _order(kit: Kit, event: Event) -> Kit:
             authority=order["authority"],
             dated=date.fromisoformat(order["dated"]),
             entered_by=event.who.get("person"),
+            entered_at=event.recorded_at,
         ),
     )
 

@@ -1,16 +1,31 @@
 -- The agreed term: what of it the database itself refuses, the notices that wait to be sent, and the card that is
 -- renewed. Functions of earlier revisions stand here again where they have to know of it.
 
--- Whether an order of a judge stands: entered, and neither revoked in writing nor ended with its link since.
+-- Whether an order of a judge stands: entered, and neither ended with its link since nor revoked in writing. A hold
+-- belongs to the order that was entered last before it was placed: the hold of an earlier one revokes no later one.
 CREATE FUNCTION custody.order_stands(kit_number text) RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce((
-        SELECT e.type = 'order.entered' FROM custody.event e
-        WHERE e.kit = kit_number AND (e.type IN ('order.entered', 'order_link.in_error', 'link.ended')
-              OR (e.type = 'hold.lifted' AND convert_from(e.bytes, 'UTF8')::jsonb #>> '{hold,ground}' = 'order'))
-        ORDER BY e.recorded_at DESC, e.subject DESC, e.number DESC LIMIT 1), false)
+    WITH said AS (
+        SELECT e.type, e.number, e.recorded_at, convert_from(e.bytes, 'UTF8')::jsonb -> 'hold' AS hold
+        FROM custody.event e
+        WHERE e.kit = kit_number
+          AND e.type IN ('order.entered', 'order_link.in_error', 'link.ended', 'hold.placed', 'hold.lifted')
+    )
+    SELECT EXISTS (
+        SELECT FROM said o
+        WHERE o.type = 'order.entered'
+          AND NOT EXISTS (SELECT FROM said e
+                          WHERE e.type IN ('order_link.in_error', 'link.ended') AND e.number > o.number)
+          AND NOT EXISTS (
+              SELECT FROM said lifted JOIN said placed ON placed.type = 'hold.placed'
+                   AND placed.hold -> 'id' = lifted.hold -> 'id' AND placed.number < lifted.number
+              WHERE lifted.type = 'hold.lifted' AND lifted.hold ->> 'ground' = 'order'
+                AND placed.recorded_at >= o.recorded_at
+                AND NOT EXISTS (SELECT FROM said later
+                                WHERE later.type = 'order.entered' AND later.number > o.number
+                                  AND later.recorded_at <= placed.recorded_at)))
 $$;
 
 -- When the term was over that stood before a wish of the victim ended it; null where no wish did.

@@ -246,6 +246,22 @@ async def test_nothing_is_held_by_an_order_that_nobody_entered(hand: Hand) -> No
     assert hand.column("holds") == 1
 
 
+async def test_a_later_order_stands_until_its_own_hold_is_lifted(hand: Hand) -> None:
+    revoked = [{"kind": "written_order", "digest": HOLD * 2}]
+    for digest, id_ in (("ab" * 32, HOLD), ("cd" * 32, "ef" * 16)):
+        order = {"digest": digest, "authority": "Judge of Avondland", "dated": "2026-01-01"}
+        hand.one("order.entered", COORDINATOR, trail="custody", order=order)
+        placed(hand, "order", id_)
+    hand.two("hold.lifted", hold={"id": HOLD, "ground": "order"}, documents=revoked, reason="the first one")
+    assert hand.kit.order is not None
+    assert hand.kit.order.digest == "cd" * 32
+    placed(hand, "order", "12" * 16)  # there is an order
+    hand.two("hold.lifted", hold={"id": "ef" * 16, "ground": "order"}, documents=revoked, reason="the second")
+    assert hand.kit.order is None
+    with refused(PROTOCOL):
+        placed(hand, "order", "34" * 16)
+
+
 async def test_who_once_entered_an_order_has_signed_for_its_confirmation_and_for_nothing_else(
     hand: Hand,
 ) -> None:
@@ -253,13 +269,14 @@ async def test_who_once_entered_an_order_has_signed_for_its_confirmation_and_for
     hand.one("order.entered", COORDINATOR, trail="custody", order=order)
     hold = placed(hand, "centre")
     hand.one("destruction.requested", how="in_person")
-    entered = {"with": [COORDINATOR.signs("second")]}
-    for type_, fields in (
+    entered: dict[str, Any] = {"with": [COORDINATOR.signs("second")]}
+    steps: list[tuple[str, dict[str, Any]]] = [
         ("destruction.confirmed", {"until": hand.at(30)}),
         ("majority.confirmed", {"how": "in_person"}),
         ("channel.changed", {"channel": "none", "language": "fr", "how": "in_person"}),
         ("hold.lifted", {**hold, "reason": "over"}),
-    ):
+    ]
+    for type_, fields in steps:
         with refused(BYTES):
             hand.one(type_, **fields, **entered)
     hand.one("order.confirmed", trail="custody", order=order, **entered)

@@ -168,6 +168,23 @@ def test_a_hold_by_order_is_lifted_only_by_a_written_order_and_takes_the_order_w
     assert (free.holds, free.order) == ({}, None)
 
 
+def test_with_the_hold_of_an_earlier_order_a_later_order_does_not_go() -> None:
+    kit = kit_of()
+    for days, (digest, hold) in enumerate((("11" * 32, FIRST), ("33" * 32, "cd" * 16))):
+        at = NOON + days * DAY
+        order = EnterOrder(kit=kit.number, digest=digest, authority="Judge Invented", dated=date(2026, 1, 9))
+        kit = then(kit, enter_order(kit, order, COORDINATOR, hold, BELGIUM, at), at)
+        kit = without(kit, order=None) if days == 0 else kit  # its link had ended
+
+    revoked = LiftHold(kit=kit.number, hold=FIRST, reason="revoked", order="22" * 32)
+    kit = then(kit, lift_hold(kit, revoked, COORDINATOR, NURSE), NOON + 2 * DAY)
+
+    assert kit.order is not None
+    assert kit.order.digest == "33" * 32
+    kit = then(kit, lift_hold(kit, replace(revoked, hold="cd" * 16), COORDINATOR, NURSE), NOON + 3 * DAY)
+    assert (kit.holds, kit.order) == ({}, None)
+
+
 def test_the_hold_of_an_order_that_led_to_a_link_can_go_while_the_order_stays() -> None:
     kit = kit_of()
     entered = EnterOrder(
