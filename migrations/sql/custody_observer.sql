@@ -80,7 +80,8 @@ BEGIN
 END $$;
 
 -- Destruction is written by its observer's hand: the approver is the one who approved this disposal (of what is found
--- after nothing was left, the second who signed that), the observer the one who signs now. Who was asked to observe signs nothing else with it, and who holds the function of an
+-- after nothing was left, the second who signed that), the observer the one who signs now, who has not proposed it,
+-- under no name of theirs. Who was asked to observe signs nothing else with it, and who holds the function of an
 -- observer signs nothing but as an observer.
 CREATE FUNCTION custody.check_observer() RETURNS trigger
 LANGUAGE plpgsql
@@ -90,6 +91,7 @@ DECLARE
     v jsonb := convert_from(NEW.bytes, 'UTF8')::jsonb;
     others jsonb := coalesce(v -> 'with', '[]');
     approved_by text;
+    proposed_by text;
 BEGIN
     IF NEW.type IN ('disposal.carried_out', 'package.destroyed') THEN
         SELECT said #>> CASE said ->> 'type' WHEN 'disposal.approved' THEN ARRAY['who', 'person']
@@ -107,6 +109,11 @@ BEGIN
                             AND w ->> 'function' IN ('nurse', 'custodian', 'coordinator', 'observer')) THEN
             RAISE EXCEPTION 'who approved this disposal and the observer who signs now stand beside who carries it out'
                 USING ERRCODE = 'CU003';
+        END IF;
+        proposed_by := custody.last_said('choices:' || NEW.kit, 2147483647,
+                                         ARRAY['disposal.proposed', 'disposal.nothing_left']) #>> '{who,person}';
+        IF custody.human(NEW.person) = custody.human(proposed_by) THEN
+            RAISE EXCEPTION 'who proposed a disposal does not observe it' USING ERRCODE = 'CU002';
         END IF;
     ELSIF current_setting('custody.observing', true) = NEW.person THEN
         RAISE EXCEPTION 'who is asked to observe a disposal signs nothing else' USING ERRCODE = 'CU003';

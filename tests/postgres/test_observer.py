@@ -122,6 +122,28 @@ async def test_nobody_else_signs_where_one_person_was_asked(
     assert (await story.kit(kit)).retention is Retention.APPROVED
 
 
+async def test_who_proposed_a_disposal_observes_it_under_no_name(
+    story: Story, database: Database, advance: Advance
+) -> None:
+    kit = await kept_until_approved(story, advance)
+    approver = COORDINATOR.signs("approver")
+    with ByHand(database) as byhand:
+        with refused(PROTOCOL):
+            byhand.write(
+                CUSTODIAN,
+                carried_out(kit, approver, CUSTODIAN.signs("observer")),
+                proposal=asked(byhand, kit, CUSTODIAN),
+            )
+        byhand.of("superuser").execute(
+            "UPDATE custody.person SET merged_into = %s WHERE id = %s", [CUSTODIAN.person, MIRA.person]
+        )
+        with refused(PROTOCOL):
+            byhand.write(
+                MIRA, carried_out(kit, approver, MIRA.signs("observer")), proposal=asked(byhand, kit)
+            )
+    assert (await story.kit(kit)).retention is Retention.APPROVED
+
+
 async def test_with_the_observers_signature_nothing_else_is_written(
     story: Story, database: Database, advance: Advance
 ) -> None:
