@@ -40,8 +40,12 @@ COURIERS: Final = Couriers()
 log = logging.getLogger("custody.notices")
 
 
+NEEDED: Final = {"email": "CUSTODY_SMTP_URL and CUSTODY_NOTICE_FROM", "sms": "CUSTODY_SMS_COMMAND"}
+"""What is set for each channel over which the service can send."""
+
+
 class NoWay(Refused):
-    """The service cannot send over this channel: it was not told how."""
+    """The service cannot send over this channel: what it needs for that is not set."""
 
 
 def channels(settings: Settings) -> tuple[str, ...]:
@@ -66,7 +70,10 @@ async def deliver(settings: Settings, message: Message) -> Outcome:
         return await COURIERS.run(partial(send_mail, message, settings.smtp, settings.notice_from))
     if message.channel == "sms" and settings.sms_command is not None:
         return await COURIERS.run(partial(send_text, message, settings.sms_command))
-    raise NoWay("This service was not told how to send over this channel. Ask those who run it.")
+    raise NoWay(
+        "This service cannot send over this channel: whoever runs it sets {settings} for it.",
+        settings=NEEDED[message.channel],
+    )
 
 
 async def try_out(settings: Settings, channel: str, address: str, language: str, at: datetime) -> Outcome:
@@ -165,6 +172,8 @@ async def bounced(settings: Settings, engine: AsyncEngine, ledger: Ledger, data:
 def test(settings: Settings, address: str, language: str) -> int:
     """Send one message that is no notice, and say what came of it; 1 unless it was accepted."""
     channel = "email" if "@" in address else "sms"
+    if channel == "sms" and not any(sign.isdigit() for sign in address):
+        raise CannotStart("Write an e-mail address, or a number with its country, such as +32 400 00 00 00.")
     try:
         outcome = asyncio.run(try_out(settings, channel, address, language, datetime.now(UTC)))
     except Refused as refused:

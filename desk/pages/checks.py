@@ -135,8 +135,8 @@ def _aside(request: Request, aside: AsideLine) -> Aside:
 def _words(request: Request) -> Mapping[str, str]:
     return {
         "title": translated(request, texts._("What the check did in the last 30 days, by day")),
-        "moved": translated(request, texts._("{count} kits moved")),
-        "failed": translated(request, texts._("{count} could not be moved")),
+        "moved": translated(request, texts._("kits that went on a step: {count}")),
+        "failed": translated(request, texts._("kits that could not: {count}")),
         "none": translated(request, texts._("no run")),
     }
 

@@ -109,8 +109,8 @@ async def listed(request: Request, who: Teller) -> Response:
 
 
 MISSING: Final[Mapping[str, str]] = {
-    "email": texts._("This service was not told how to send e-mail: such a notice is work for a person."),
-    "sms": texts._("This service was not told how to send text messages: they are work for a person."),
+    "email": texts._("The service sends no e-mail here: such a notice is work for a person."),
+    "sms": texts._("The service sends no text messages here: such a notice is work for a person."),
 }
 
 

@@ -87,7 +87,7 @@ def test_what_a_run_did_is_shown_with_its_day_and_an_hour_without_a_run_is_late(
     shown = page(desk, COORDINATOR)
     assert "It runs." in shown
     assert "the victim is to be told: 1" in shown
-    assert "1 kits moved" in shown
+    assert "kits that went on a step: 1" in shown
 
     advance(timedelta(hours=1))
     assert state(desk, COORDINATOR)["late"] is True

@@ -113,7 +113,7 @@ def test_without_a_mail_server_a_notice_by_e_mail_is_work_for_a_person_and_the_p
 
     assert (line["stands"], line["acts"]) == ("cannot_send", "nurse")
     page = html(desk.at(NURSE), "GET", "/notices")
-    assert "This service was not told how to send e-mail" in page
+    assert "The service sends no e-mail here" in page
 
 
 def test_an_old_or_unproved_channel_is_work_for_a_person(desk: Desk, advance: Advance) -> None:
@@ -293,7 +293,13 @@ def test_custody_notices_test_says_whether_a_message_was_accepted(
     assert cli.main(["notices", "test", "me@invented.example"]) == 1
     assert "me@invented.example" not in capsys.readouterr().out
     assert cli.main(["notices", "test", "+32400000000"]) == 1
-    assert "was not told how to send" in capsys.readouterr().err
+    assert "sets CUSTODY_SMS_COMMAND for it" in capsys.readouterr().err
+    assert cli.main(["notices", "test", "nonsense"]) == 1
+    assert "Write an e-mail address, or a number with its country" in capsys.readouterr().err
+    for name in ("SMTP_URL", "NOTICE_FROM"):
+        monkeypatch.delenv(f"CUSTODY_{name}")
+    assert cli.main(["notices", "test", "a@b.example"]) == 1
+    assert "CUSTODY_SMTP_URL and CUSTODY_NOTICE_FROM" in capsys.readouterr().err
 
 
 def test_custody_notices_bounced_refuses_garbage(
