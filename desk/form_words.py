@@ -87,8 +87,8 @@ EXPLAINED: Final[Mapping[str, str]] = {
     ),
     "destruction.ask": _("Nothing happens until two of you confirm identity and free will."),
     "destruction.confirm": _(
-        "Two of you confirmed identity and free will. A cooling-off begins; the wish can be taken back until"
-        " its end."
+        "Each of two people asks apart from the other, and is certain who this is and that it is the person's"
+        " own wish. The cooling-off begins only once the second person has signed."
     ),
     "disposal.approve": _("Another person carries the disposal out, before an observer."),
     "event.correct": _("The event stays as it is; the correction follows it."),

@@ -232,6 +232,7 @@ CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
         "in_writing": _("in writing"),
         "by_card": _("by the card"),
         "hold": _("by a hold"),
+        "taken_back": _("the wish for destruction was taken back"),
         "message_shown": _("a message arrived and was shown"),
         "called": _("called, and the person answered"),
         "victim_agreed": _("the victim agreed"),

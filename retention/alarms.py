@@ -20,6 +20,7 @@ from custody.kit import Hold, Kit, Package
 from custody.people import STAFF, Actor, Function
 from custody.permission import PERMISSIONS
 from custody.protocol import Custody, Legal, Retention
+from retention.deciding import of_age
 from retention.eligibility import found_after
 from retention.notice import NOT_THERE, TOLD, nobody_to_tell, settled
 from retention.period import Limit, end_of, latest_start
@@ -283,10 +284,12 @@ def _channel_old(kit: Kit, policy: Policy) -> Iterator[Alarm]:
 
 
 def _wish_not_heard(kit: Kit, policy: Policy) -> Iterator[Alarm]:
+    """Not before majority: until then nobody could confirm the wish, and nothing follows from it."""
     asked = kit.destruction
-    if asked is not None and asked.until is None and kit.retention is not Retention.DISPOSED:
-        due_at = asked.asked_at + ANSWERED_WITHIN
-        yield _alarm("wish_not_heard", kit, asked.asked_at, due_at, _centre(kit, NURSES))
+    if asked is None or asked.until is not None or kit.retention is Retention.DISPOSED or not of_age(kit):
+        return
+    since = max(asked.asked_at, kit.of_age_at or asked.asked_at)
+    yield _alarm("wish_not_heard", kit, since, since + ANSWERED_WITHIN, _centre(kit, NURSES))
 
 
 def _expired_not_reviewed(kit: Kit, policy: Policy) -> Iterator[Alarm]:

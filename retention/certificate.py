@@ -51,7 +51,8 @@ DESTROYED: Final = "package.destroyed"
 CONDITIONS: Final = (
     "No report stood, and the kit was linked to none.",
     "No order of a judge and no hold stood.",
-    "The term was over, its notice was settled, and the time after it was over.",
+    "The term was over, and so was every time that had to be waited for; every notice that was owed was"
+    " settled.",
     "No hand-over was open.",
     "Every request of the police to the centre was answered.",
     "Every package that was left was with the centre, and closed.",
@@ -361,7 +362,8 @@ def read(data: bytes) -> Read:
         raise CertificateRefused(f"it is larger than the {MOST_BYTES >> 20} MiB that a certificate can have")
     try:
         reader = PdfReader(BytesIO(data))
-        files = {name: list(found) for name, found in reader.attachments.items()}
+        # A name that is no text at all comes as bytes: written out, it is none that is looked for.
+        files = {str(name): list(found) for name, found in reader.attachments.items()}
         text = "\n".join(page.extract_text() for page in reader.pages)
     except Exception as wrong:  # an altered file makes pypdf fail in any way
         raise CertificateRefused(f"this PDF cannot be read ({type(wrong).__name__})") from wrong

@@ -11,16 +11,17 @@ from typing import Final
 
 from fastapi import Request
 
-from custody.kit import Kit
+from custody.kit import ENDED_NOT_DISPOSED, Kit
 from custody.protocol import Retention
 from custody.refusal import Refused
 from desk import edge, texts
 from desk.pages.page import day, language, translated
+from retention.deciding import of_age
 from retention.holds import review_on
 from retention.notice import settled
 from retention.period import RetentionDataError
 from retention.policy import AgeClass, Policy
-from retention.reckoning import policy_of, term_of
+from retention.reckoning import policy_of, standing_term, term_of
 from retention.term import cooling_off_until, corrected, extended, local_date
 
 VICTIM: Final[Mapping[str, str]] = {
@@ -76,8 +77,16 @@ def told(request: Request, kit: Kit, at: datetime, words: Mapping[str, str]) -> 
 
 EXTENDED: Final = texts._("Asked for today, it is then kept to the end of {day}.")
 COOLING: Final = texts._(
-    "Once two of you have confirmed it, the wish can be taken back for {count} days: confirmed today, to the"
-    " end of {day}."
+    "Once two of you have confirmed it, a cooling-off begins: confirmed today, it runs for {count} days, to"
+    " the end of {day}. The wish can be taken back until the disposal."
+)
+CONFIRMED: Final = texts._(
+    "If the second person signs today, the cooling-off runs for {count} days, to the end of {day}. The wish"
+    " can be taken back until the disposal."
+)
+OF_AGE_FIRST: Final = texts._(
+    "The wish is recorded. It can be confirmed only once the victim is known to be of age: two of you record"
+    " that then. Until it is confirmed, nothing is destroyed before the end of the term."
 )
 REVIEW: Final = texts._("It is looked at again on {day} at the latest; without a day, on that one.")
 
@@ -90,12 +99,15 @@ def ahead(request: Request, action: str, kit: Kit, policies: Iterable[Policy], a
             on, says = review_on(kit, None, policies, at), REVIEW
         elif action == "term.extend":
             policy = policy_of(kit, policies)
-            past = kit.retention in (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
-            today = local_date(policy, at)
-            on = extended(term_of(kit), policy, today, times=kit.extensions, expired=past).end
+            past = kit.retention in ENDED_NOT_DISPOSED and not kit.ended_by_wish
+            today, stands = local_date(policy, at), standing_term(kit, policy, at)
+            on = extended(stands, policy, today, times=kit.extensions, expired=past).end
             says = EXTENDED
-        elif action == "destruction.ask":
-            on, says = last_day(cooling_off_until(policy_of(kit, policies), at)), COOLING
+        elif action == "destruction.ask" and not of_age(kit):
+            return translated(request, OF_AGE_FIRST)
+        elif action in ("destruction.ask", "destruction.confirm"):
+            on = last_day(cooling_off_until(policy_of(kit, policies), at))
+            says = COOLING if action == "destruction.ask" else CONFIRMED
         else:
             return ""
     except (Refused, RetentionDataError):
@@ -124,10 +136,10 @@ def corrections(
     before = end_of(kit, at)[1] or kit.term.end
     was, found = AgeClass(kit.age_class), []
     try:
-        policy = policy_of(kit, policies)
+        policy, stands = policy_of(kit, policies), kit.term_before_wish or term_of(kit)
         for each in AgeClass:
             if each is not was and now in (None, each.value):
-                after = corrected(term_of(kit), policy, was=was, now=each, at=at).end
+                after = corrected(stands, policy, was=was, now=each, at=at, extensions=kit.extensions).end
                 found.append(Correction(was=was.value, now=each.value, before=before, after=after))
     except (Refused, RetentionDataError):
         return []

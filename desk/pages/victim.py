@@ -6,7 +6,7 @@ nobody has, a stopped card and a wrong second number.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -30,6 +30,7 @@ from desk.pages.page import day, language, page, to, translated
 from desk.pages.steps import possible
 from desk.problems import Problem, problem_of
 from desk.session import Kind, Purpose
+from retention.deciding import of_age
 from retention.policy import Policy
 
 router = APIRouter()
@@ -192,12 +193,32 @@ WISHES: Final = (
         "destruction.ask",
         texts._("Have it destroyed"),
         texts._(
-            "The centre first speaks with you. Then there is a time in which you can change your mind."
-            " Nothing happens before that."
+            "The centre first speaks with you. Then there is a time to think. Nothing happens before that is"
+            " over, and you can change your mind until it is destroyed."
         ),
         texts._("Ask for it"),
         gentle=False,
     ),
+)
+
+
+ASKED: Final = texts._("You asked to have it destroyed. The centre will speak with you first.")
+OF_AGE_FIRST: Final = texts._(
+    "The centre notes that you wish it. It can be destroyed before the agreed time only once the centre knows"
+    " that you are of age, and has spoken with you; until then it is kept. You can change your mind at any"
+    " time."
+)
+ASKED_TOO_EARLY: Final = texts._(
+    "You asked to have it destroyed. That is possible only once the centre knows that you are of age; until"
+    " then it is kept."
+)
+THINKING: Final = texts._(
+    "You asked to have it destroyed. Nothing happens before the end of {day}, and you can change your mind"
+    " until it is destroyed."
+)
+THOUGHT: Final = texts._(
+    "You asked to have it destroyed, and the time to think is over. You can change your mind until it is"
+    " destroyed."
 )
 
 
@@ -220,9 +241,16 @@ async def _own(request: Request, who: Signed, kit: Kit, problem: Problem | None 
         standing=_says(request, kit, at),
         more=_more(request, kit),
         ahead=_ahead(request, kit, await edge.service(request).policies(), at),
-        wishes=[w for w in WISHES if _open(w.action, kit, who)],
+        wishes=[_for(w, kit) for w in WISHES if _open(w.action, kit, who)],
         recorded=await _recorded(request, who),
     )
+
+
+def _for(wish: Wish, kit: Kit) -> Wish:
+    """The wish in the words for this kit: no destruction is promised before majority."""
+    if wish.action != "destruction.ask" or of_age(kit):
+        return wish
+    return replace(wish, says=OF_AGE_FIRST)
 
 
 async def _recorded(request: Request, who: Signed) -> datetime | None:
@@ -308,15 +336,12 @@ def _more(request: Request, kit: Kit) -> list[str]:
             translated(request, texts._("The agreed time is coming to its end. You may ask for more time."))
         )
     if kit.destruction is not None and kit.destruction.until is None:
-        told.append(
-            translated(
-                request, texts._("You asked to have it destroyed. The centre will speak with you first.")
-            )
-        )
+        told.append(translated(request, ASKED if of_age(kit) else ASKED_TOO_EARLY))
     if kit.destruction is not None and kit.destruction.until is not None:
-        says = texts._("You asked to have it destroyed. You can change your mind to the end of {day}.")
         last = ends.last_day(kit.destruction.until)
-        told.append(translated(request, says).format(day=day(last, lang)))
+        told.append(translated(request, THINKING).format(day=day(last, lang)))
+    if kit.ended_by_wish:
+        told.append(translated(request, THOUGHT))
     return told
 
 

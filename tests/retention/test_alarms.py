@@ -316,6 +316,16 @@ def test_a_linked_kit_that_is_on_its_way_already_is_not_waiting_to_be_picked_up(
     assert watched(each(linked(NOON), state=Custody.IN_TRANSIT), POLICY) == ()
 
 
+@pytest.mark.parametrize("age_class", ["minor", "unknown"])
+def test_a_wish_that_only_majority_makes_possible_is_no_alarm_before_it(age_class: str) -> None:
+    kit = without(quiet(), destruction=ASKED, age_class=age_class)
+    late = NOON + timedelta(days=100)
+    assert "wish_not_heard" not in {a.rule for a in alarms_of(kit, POLICY, late)}
+    of_age = without(kit, of_age_at=late)
+    (alarm,) = (a for a in alarms_of(of_age, POLICY, late + timedelta(days=7)) if a.rule == "wish_not_heard")
+    assert alarm.due_at == late + timedelta(days=7), "counted from the day on which it became possible"
+
+
 def test_who_may_not_know_the_choices_is_not_told_of_them_by_an_alarm() -> None:
     kit = without(
         told(NOON, Attempt(at=NOON, how="bounced")), destruction=ASKED, readers=("coraline", "nora")

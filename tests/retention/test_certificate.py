@@ -5,17 +5,28 @@ import re
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from io import BytesIO
 from zoneinfo import ZoneInfo
 
 import pytest
 import zxingcpp
 from hypothesis import given
 from hypothesis import strategies as st
+from pypdf import PdfWriter
+from pypdf.generic import ByteStringObject
 
 from custody.decision import Seen
 from custody.event import decode
 from custody.ledger import place
-from retention.certificate import Certificate, CertificateRefused, Ended, certificate_pdf, check, read
+from retention.certificate import (
+    CONDITIONS,
+    Certificate,
+    CertificateRefused,
+    Ended,
+    certificate_pdf,
+    check,
+    read,
+)
 from retention.disposal import carry_out
 from tests.custody.story import COORDINATOR, CUSTODIAN_2
 from tests.labels.scanners import pdf_pages, pdf_texts
@@ -46,6 +57,14 @@ def certificate(*kits: Ended) -> Certificate:
         made_at=datetime(2026, 9, 1, 9, tzinfo=UTC),
         zone=ZoneInfo("Europe/Brussels"),
     )
+
+
+def test_what_stood_is_true_after_a_notice_and_after_a_wish_and_does_not_tell_which() -> None:
+    said = " ".join(CONDITIONS).lower()
+    assert "the term was over, and so was every time that had to be waited for" in said
+    assert "every notice that was owed was settled" in said
+    for told in ("its notice", "victim", "wish", "asked", "cooling"):
+        assert told not in said
 
 
 def test_one_page_tells_people_all_of_it_and_its_code_is_read_by_a_scanner() -> None:
@@ -159,6 +178,16 @@ def test_a_damaged_certificate_is_read_or_refused_and_never_breaks(data: st.Data
 
 
 CERTIFICATE = certificate_pdf(certificate(ended()[1]))
+
+
+def test_a_file_inside_whose_name_is_no_text_is_refused_like_any_other_damage() -> None:
+    writer = PdfWriter(clone_from=BytesIO(CERTIFICATE))
+    names = writer.root_object["/Names"]["/EmbeddedFiles"]["/Names"]  # type: ignore[index]
+    names[0] = ByteStringObject(b"\x00\xff\x81\x00\x9d")
+    damaged = BytesIO()
+    writer.write(damaged)
+    with pytest.raises(CertificateRefused):
+        read(damaged.getvalue())
 
 
 def test_a_filter_that_nobody_knows_is_refused_like_any_other_damage() -> None:
