@@ -112,10 +112,11 @@ class Problem:
     reference: str | None = None
     for_programs: str | None = None
 
-    def says(self, translate: Translate = str) -> str:
-        """The whole sentence, in the language of `translate`."""
+    def says(self, translate: Translate = str, told: Callable[[Any], Any] | None = None) -> str:
+        """The whole sentence, in the language of `translate`, its values as `told` writes them."""
         sentence = translate(self.message)
-        return sentence.format(**self.values) if self.values else sentence
+        values = self.values if told is None else {name: told(each) for name, each in self.values.items()}
+        return sentence.format(**values) if values else sentence
 
     def document(self, base_url: str = "", translate: Translate = str) -> dict[str, Any]:
         """The members of RFC 9457, section 3.1, and `errors` (section 3, its example) for single inputs."""

@@ -61,7 +61,7 @@ def review_on(kit: Kit, asked: date | None, policies: Iterable[Policy], at: date
         raise Refused(
             "A hold is looked at again by {latest} at the latest.",
             field="review_on",
-            latest=latest.isoformat(),
+            latest=latest,
         )
     return asked or latest
 

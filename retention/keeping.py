@@ -187,7 +187,7 @@ def extend(kit: Kit, order: ExtendTerm, actor: Actor, policies: Iterable[Policy]
     if term.end <= stands.end:
         raise Refused(
             "An extension asked for today keeps nothing longer: the evidence is kept until {end} already.",
-            end=stands.end.isoformat(),
+            end=stands.end,
         )
     fields = {"how": order.how, **asked, **new_term(term, policy), **entered(order.paper, actor)}
     return Decided(facts=(choice(kit, "term.extended", actor, **fields),))

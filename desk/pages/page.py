@@ -85,6 +85,13 @@ def day(on: date, lang: str = "en") -> str:
     return format_date(on, "d MMMM y", locale=Locale.parse(lang))
 
 
+def _told(lang: str, value: object) -> object:
+    """A value of a refusal as people read it: a day and a time in words."""
+    if isinstance(value, datetime):
+        return moment(value, lang)
+    return day(value, lang) if isinstance(value, date) else value
+
+
 def kit_written(number: str) -> str:
     return written(KitNumber(number))
 
@@ -148,7 +155,7 @@ def _environment(lang: str) -> Environment:
         once=_once,
         word=partial(_word, known),
         heading=lambda problem: known.gettext(_heading(problem)),
-        says=lambda problem: problem.says(known.gettext),
+        says=lambda problem: problem.says(known.gettext, partial(_told, lang)),
         moment=lambda at: moment(at, lang),
         day=lambda on: day(on, lang),
         lang=lang,

@@ -1,5 +1,6 @@
 """A page offers no step that is only refused, and names what has to come first."""
 
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -95,3 +96,14 @@ def test_a_settled_notice_counts_no_days_any_more(desk: Desk, advance: Advance) 
     order(desk, "notices/attempts", kit=kit, how="reached")
     check(desk)
     assert "Not reached on" not in html(desk.at(NURSE), "GET", f"/kits/{kit}/channel")
+
+
+def test_a_refusal_writes_its_days_as_the_page_does(desk: Desk) -> None:
+    kit = kit_over(desk)
+    form = {"kit": kit, "ground": "centre", "reason": "invented", "review_on": "2199-01-01"}
+    page = desk.at(NURSE).client.post(
+        "/do/hold.place", data=form | {"key": uuid4().hex}, headers={"accept": "text/html"}
+    )
+    assert page.status_code == 422
+    (said,) = re.findall(r"A hold is looked at again by (\d+ \w+ \d{4}) at the latest", page.text)
+    assert said in html(desk.at(NURSE), "GET", f"/do/hold.place?kit={kit}")
