@@ -198,3 +198,11 @@ async def stock_takes(connection: AsyncConnection, places: Sequence[str]) -> Map
         .group_by(e.subject)
     )
     return {subject.removeprefix("place:"): at for subject, at in await connection.execute(query)}
+
+
+async def counted(connection: AsyncConnection, places: Sequence[str]) -> frozenset[str]:
+    """Those of these places that were ever counted."""
+    e = t.event.c
+    named = e.subject.in_([f"place:{place}" for place in places])
+    query = select(e.subject).where(named, e.type == "stock_take.taken").distinct()
+    return frozenset(subject.removeprefix("place:") for subject in await connection.scalars(query))

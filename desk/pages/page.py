@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache, partial
 from gettext import NullTranslations
 from hashlib import sha256
@@ -79,6 +79,12 @@ def language(request: Request) -> str:
 def moment(at: datetime, lang: str = "en") -> str:
     """A time as people at the centre read it, in their calendar."""
     return format_datetime(at.astimezone(edge.CALENDAR), "d MMM y, HH:mm", locale=Locale.parse(lang))
+
+
+def due(at: datetime, lang: str = "en") -> str:
+    """By when something is to be done: where whole days count, the last of them, and no midnight after it."""
+    local = at.astimezone(edge.CALENDAR)
+    return day(local.date() - timedelta(days=1), lang) if local.time() == time() else moment(at, lang)
 
 
 def day(on: date, lang: str = "en") -> str:
@@ -157,6 +163,7 @@ def _environment(lang: str) -> Environment:
         heading=lambda problem: known.gettext(_heading(problem)),
         says=lambda problem: problem.says(known.gettext, partial(_told, lang)),
         moment=lambda at: moment(at, lang),
+        due=lambda at: due(at, lang),
         day=lambda on: day(on, lang),
         lang=lang,
         FUNCTIONS=texts.FUNCTIONS,
