@@ -36,6 +36,7 @@ from desk.pages.options import Chosen, asked_in_words, by_storage, unread_by
 from desk.pages.page import page, to, translated
 from desk.problems import Problem, problem_of
 from desk.service import SEALED, Done, Given, Waiting
+from retention.deciding import early_destruction
 from retention.reckoning import policy_of
 from retention.term import cooling_off_until, local_date
 
@@ -49,7 +50,7 @@ ON_STATE: Final = frozenset(
 ) | {"majority.confirm", "kit.link", "kit.restrict", "release.error", "destruction.confirm"}
 CHANNEL_SHOWN: Final = frozenset({"notice.attempt", "notice.send", "channel.prove", "channel.change"})
 HOLDS_SHOWN: Final = frozenset({"hold.lift", "hold.review"})
-AHEAD: Final = frozenset({"term.extend", "destruction.ask", "hold.place"})
+AHEAD: Final = frozenset({"term.extend", "destruction.ask", "destruction.confirm", "hold.place"})
 TOLD_BEFORE_SIGNING: Final = frozenset({"destruction.confirm", "term.correct"})
 ASKED_APART: Final = ("identity", "free_will")
 UNASKED: Final = texts._(
@@ -80,6 +81,8 @@ async def ask(request: Request, action: str, who: Annotated[Signed, Depends(edge
     if action == "policy.adopt":  # and here a file is read aloud first
         return to("/adopt-policy")
     chosen = await forms.chosen_of(request, who, query.getlist("p"), query.get("kit"))
+    if action == "destruction.confirm" and chosen.kit is not None:
+        early_destruction(chosen.kit)
     return await _form(request, who, door, chosen, {})
 
 

@@ -85,8 +85,8 @@ CONFIRMED: Final = texts._(
     " can be taken back until the disposal."
 )
 OF_AGE_FIRST: Final = texts._(
-    "The wish is recorded. It can be confirmed only once the victim is known to be of age: two of you record"
-    " that then. Until it is confirmed, nothing is destroyed before the end of the term."
+    "The wish goes on record. It can be confirmed only once the victim is known to be of age: two of you"
+    " record that then. Until it is confirmed, nothing is destroyed before the end of the term."
 )
 REVIEW: Final = texts._("It is looked at again on {day} at the latest; without a day, on that one.")
 

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from babel.dates import format_date
 
 from desk.pages.ends import last_day
@@ -79,8 +80,12 @@ def test_a_confirmed_destruction_says_the_last_day_of_the_cooling_off(desk: Desk
     made = desk.at(NURSE).register(desk.now())
     kit = made["kit"]
     form = html(desk.at(NURSE), "GET", f"/do/destruction.ask?kit={kit}")
-    assert re.search(r"can be taken back for \d+ days", form)
+    assert re.search(r"it runs for \d+ days", form)
+    assert "The wish can be taken back until the disposal." in form
     order(desk, "destructions", kit=kit, how="in_person")
+    ahead = html(desk.at(NURSE), "GET", f"/do/destruction.confirm?kit={kit}")
+    assert re.search(r"If the second person signs today, the cooling-off runs for \d+ days", ahead)
+    assert "Two of you confirmed" not in ahead, "nothing is confirmed yet"
     sure = {"identity": "confirmed", "free_will": "confirmed"}
     signed(desk, order(desk, "destructions/confirmations", kit=kit, **sure)["proposal"])
 
@@ -89,14 +94,44 @@ def test_a_confirmed_destruction_says_the_last_day_of_the_cooling_off(desk: Desk
 
     victim = opens(desk, made["card"]).text
     assert f"Kept for you to the end of {last}, as you asked." in victim
-    assert f"You can change your mind to the end of {last}." in victim
+    assert f"Nothing happens before the end of {last}, and you can change your mind until it is" in victim
     page = kit_page(desk, kit)
     assert f"The cooling-off ends at the end of {last}." in page
     assert f"kept to the end of {last}" in page
 
     advance(until - desk.now() + timedelta(minutes=1))
     check(desk)
-    assert "Record a notice" not in kit_page(desk, kit)
+    page = kit_page(desk, kit)
+    assert "Record a notice" not in page
+    assert "The wish can be taken back until the disposal." in page
+    victim = opens(desk, made["card"]).text
+    assert "the time to think is over. You can change your mind until it is destroyed." in victim
+    assert "I changed my mind: keep it" in victim
+
+
+@pytest.mark.parametrize("age_class", ["minor", "unknown"])
+def test_before_majority_a_wish_for_destruction_is_noted_and_nothing_is_promised_of_it(
+    desk: Desk, age_class: str
+) -> None:
+    made = desk.at(NURSE).register(desk.now(), age_class=age_class)
+    kit = made["kit"]
+    form = html(desk.at(NURSE), "GET", f"/do/destruction.ask?kit={kit}")
+    assert "It can be confirmed only once the victim is known to be of age" in form
+    assert "cooling-off" not in form
+    assert "only once the centre knows that you are of age" in opens(desk, made["card"]).text
+    order(desk, "destructions", kit=kit, how="in_person")
+
+    page = kit_page(desk, kit)
+    assert "It can be confirmed only once the victim is known to be of age." in page
+    assert "Two of you have to confirm" not in page
+    assert f"/do/destruction.confirm?kit={kit}" not in page
+    refused = desk.at(NURSE).client.get(f"/do/destruction.confirm?kit={kit}", headers={"accept": "text/html"})
+    assert refused.status_code == 409
+    assert "is not destroyed before the term" in refused.text
+    assert "free_will" not in refused.text
+    victim = opens(desk, made["card"]).text
+    assert "The centre will speak with you first." not in victim
+    assert "That is possible only once the centre knows that you are of age" in victim
 
 
 def test_lists_speak_of_the_last_day_of_the_term_and_drop_what_is_settled(
