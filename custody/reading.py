@@ -462,3 +462,15 @@ async def proposals_of(connection: AsyncConnection, action: str, at: datetime) -
         .order_by(p.proposed_at)
     )
     return list(rows.mappings())
+
+
+async def latest_asked(connection: AsyncConnection, action: str) -> dict[str, RowMapping]:
+    """For each kit the proposal with this action that was made last at this organisation, of those that one
+    person was asked to sign: waiting, signed, lapsed or declined. They are kept for thirty days."""
+    p = t.proposal.c
+    query = select(t.proposal).where(p.action == action, p.signer.is_not(None)).order_by(p.proposed_at)
+    return {
+        str(each["kit"]): row
+        for row in (await connection.execute(query)).mappings()
+        for each in row["command"].get("packages") or ()
+    }

@@ -277,6 +277,8 @@ proposal = Table(
     Column("signed_at", Moment),
     Column("signed_by", Text),
     Column("signer", ForeignKey("custody.person.id")),  # the one person whose signature is asked
+    Column("declined_at", Moment),  # when that person declined; `until` ends then too
+    Column("declined", Text),  # why, in the person's words
     Index("proposal_open", "organisation", postgresql_where=text("signed_at IS NULL")),
     Index(
         "proposal_asked",

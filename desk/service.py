@@ -276,6 +276,8 @@ class Service:
         kits = tuple(_number(k) for k in door.kits(order))
         # Of a restricted kit the second person will be another reader.
         stand_in = replace(doing.actor, person=STAND_IN, name=STAND_IN, glass=frozenset(kits))
+        if door.action == "policy.adopt":  # signed by a coordinator of another centre too
+            stand_in = replace(stand_in, organisation=STAND_IN)
         rehearsal = replace(doing, second=stand_in, card={} if door.needs_card else None)
         seen = await self.ledger.look(doing.actor, kits, tuple(door.others(rehearsal, order)))
         place(_decided(door, order, rehearsal, seen, STAND_IN).facts, seen)
@@ -285,10 +287,12 @@ class Service:
         await self._asked_to_observe(proposal, given.actor)
         return await self.sign(proposal, given)
 
-    async def decline(self, proposal: str, actor: Actor) -> None:
-        """Decline to observe a disposal. Raises NotAsked."""
-        await self._asked_to_observe(proposal, actor)
-        await self.drop(proposal, actor)
+    async def decline(self, proposal: str, actor: Actor, why: str | None = None) -> None:
+        """Decline to observe a disposal; who asked reads who declined, when and ``why``. Raises NotAsked."""
+        query = text("SELECT custody.decline_observation(:id, :why)")
+        async with seen_by(self.engine, actor) as connection:
+            if not await connection.scalar(query, {"id": proposal, "why": why}):
+                raise NotAsked
 
     async def _asked_to_observe(self, proposal: str, actor: Actor) -> None:
         async with seen_by(self.engine, actor) as connection:

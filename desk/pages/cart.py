@@ -1,8 +1,9 @@
 """Carrying disposals out: one cart of many kits, everything on it scanned on one page.
 
 The field takes one line for each scan: the label of a package, then its seal, then the labels of its items. A
-line that is no label is the seal of the package scanned before it. What was scanned stands in the page's own
-form, so it needs no script and nothing is kept on the server before it is sent.
+line that is no label is the seal of the package scanned before it; a seal that was misread is scanned again,
+and the last one counts. What was scanned stands in the page's own form, so it needs no script and nothing is
+kept on the server before it is sent.
 
 What is looked for and is not there, or has another seal, is a finding: it is recorded at once and stops its
 kit. The other kits go on to the observer.
@@ -20,8 +21,10 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from custody import commands as c
+from custody import reading
 from custody.kit import Item, Kit, Package
 from custody.ledger import MovedOn
+from custody.ledger import reading as seen_by
 from custody.number import LabelCode, NumberRefused, PartKind, parse_kit_number, parse_scan
 from custody.people import STAFF
 from custody.permission import may
@@ -49,6 +52,10 @@ NEITHER: Final = texts._("This is neither a label nor the seal of a package that
 OF_ANOTHER: Final = texts._("This is the label of a kit that is not on this cart. Put it back.")
 OF_THE_KIT: Final = texts._("This is the number of the whole kit. Scan the labels of its packages.")
 VOID: Final = texts._("This label is void: a later one is in use. Take it off and use the later one.")
+NOT_THERE: Final = texts._("Package {package}: looked for, and not there.")
+ITEM_NOT_THERE: Final = texts._("Item {item} of package {package}: looked for, and not there.")
+ANOTHER_SEAL: Final = texts._("Package {package}: the seal that was read is {read}; on record is {seal}.")
+BROKEN: Final = texts._("Package {package}: its seal is broken.")
 DISPOSED: Final = texts._("It was disposed of on {when}.")
 HELD: Final = texts._("A hold stands since {when}: nothing of this kit is destroyed.")
 REPORTED: Final = texts._("A report was declared, or the kit is linked to one: nothing of it is destroyed.")
@@ -66,6 +73,7 @@ class Cart:
     lines: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)  # what was scanned by its label -> the code
     seals: dict[str, str] = field(default_factory=dict)  # package -> the seal that was read
+    scanned: dict[str, str] = field(default_factory=dict)  # the same, of those on the list of scans alone
     at_hand: set[str] = field(default_factory=set)  # named without a label: they never had one
     broken: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
@@ -118,21 +126,67 @@ class Cart:
         )
 
 
+def differences(request: Request, cart: Cart, kit: Kit) -> list[str]:
+    """What of this kit is not there, or not as recorded, one sentence each."""
+    told: list[str] = []
+
+    def tell(says: str, **values: object) -> None:
+        told.append(translated(request, says).format(**values))
+
+    for p in cart.packages(kit):
+        name = _package(kit, p.package)
+        if name in cart.missing:
+            tell(NOT_THERE, package=p.package)
+        elif cart.other_seal(kit, p):
+            tell(ANOTHER_SEAL, package=p.package, read=cart.seals[name], seal=p.seal)
+        if name in cart.broken:
+            tell(BROKEN, package=p.package)
+        for item in cart.items(p, kit):
+            if _item(kit, item.item) in cart.missing:
+                tell(ITEM_NOT_THERE, package=p.package, item=item.item)
+    return told
+
+
+def unscanned(request: Request, cart: Cart, kit: Kit) -> list[str]:
+    """What of this kit nobody has scanned yet, nor looked for, one sentence for each package."""
+    told: list[str] = []
+    for p in cart.packages(kit):
+        name = _package(kit, p.package)
+        if name in cart.missing:
+            continue
+        items = [_item(kit, i.item) for i in cart.items(p, kit)]
+        left = [each for each in items if not cart.here(each) and each not in cart.missing]
+        parts = []
+        if not cart.here(name):
+            parts.append(translated(request, texts._("its label")))
+        if p.seal is not None and name not in cart.seals:
+            parts.append(translated(request, texts._("its seal")))
+        if left:
+            numbers = ", ".join(str(int(each.partition(".I")[2])) for each in left)
+            parts.append(translated(request, texts._("of its items: {numbers}")).format(numbers=numbers))
+        if parts:
+            says = translated(request, texts._("Package {package}: {parts}."))
+            told.append(says.format(package=p.package, parts=", ".join(parts)))
+    return told
+
+
 def _package(kit: Kit, number: int) -> str:
-    return f"{kit.number}.P{number:02}"
+    return _part(kit.number, "P", number)
 
 
 def _item(kit: Kit, number: int) -> str:
-    return f"{kit.number}.I{number:02}"
+    return _part(kit.number, "I", number)
 
 
 # --- reading what was scanned -----------------------------------------------------------------------------
 
 
 def scan_into(cart: Cart, lines: Sequence[str], base_url: str) -> None:
-    """Read one line after the other: labels of this cart, and seals after their packages. A line that is not
-    taken is told, and falls away."""
+    """Read one line after the other: labels of this cart, and seals after their packages. The last seal after
+    a package counts, until it is the one on record. A line that is not taken is told, and falls away."""
+    recorded = {_package(k, p.package): p.seal for k in cart.kits.values() for p in cart.packages(k)}
     last: str | None = None
+    asked = False  # whether the seal of the package that was scanned last is still to be read
     gone = False  # whether the label before this line was of a kit that fell off the cart
     for line in lines[:MOST_LINES]:
         text = line.strip()[:LONGEST_SEAL]
@@ -148,11 +202,12 @@ def scan_into(cart: Cart, lines: Sequence[str], base_url: str) -> None:
             name = _label(cart, read)
             if name is None:
                 continue
-            last = name if read.part.kind is PartKind.PACKAGE else last
+            if read.part.kind is PartKind.PACKAGE:
+                last, asked = name, True
         elif gone:
             continue
-        elif last is not None and last not in cart.seals:
-            cart.seals[last] = text
+        elif last is not None and (asked or cart.seals.get(last) != recorded.get(last)):
+            cart.seals[last], asked = text, False
         else:
             cart.told.append((NEITHER, text))
             continue
@@ -196,8 +251,10 @@ async def _cart(request: Request, who: Signed, form: FormData) -> Cart:
     for name in ("at_hand", "broken", "missing"):
         chosen = {str(value) for value in form.getlist(name)} & known
         getattr(cart, name).update(chosen)
+    cart.scanned = dict(cart.seals)
     for name in known:
-        if typed := forms.value(form, f"seal.{name}"):
+        typed, was = forms.value(form, f"seal.{name}"), forms.value(form, f"was.{name}")
+        if typed and typed != was and cart.scanned.get(name) == was:  # by hand, and nothing scanned since
             cart.seals[name] = typed[:LONGEST_SEAL]
     return cart
 
@@ -284,14 +341,48 @@ async def _observers(request: Request, who: Signed, cart: Cart) -> list[Observer
 
 @router.get("/disposals/cart")
 async def begin(request: Request, who: Doer) -> Response:
-    """The cart with nothing scanned yet; kits are named in the address."""
-    form = FormData([("kit", n) for n in request.query_params.getlist("kit")])
-    return await _shown(request, who, await _cart(request, who, form))
+    """The cart with nothing scanned yet, or with what this person had scanned before the observer declined;
+    kits are named in the address."""
+    fields = [("kit", n) for n in request.query_params.getlist("kit")]
+    if (before := request.query_params.get("scanned")) is not None:
+        fields += await _scanned(request, who, before)
+    return await _shown(request, who, await _cart(request, who, FormData(fields)))
+
+
+async def _scanned(request: Request, who: Signed, proposal: str) -> list[tuple[str, str]]:
+    """What this person scanned for a disposal that was declined since, as fields of the form."""
+    async with seen_by(edge.service(request).engine, who.actor) as connection:
+        row = await reading.proposal(connection, proposal)
+    if row is None or row["person"] != who.actor.person or row["declined_at"] is None:
+        return []
+    command = row["command"]
+    seals = {_part(p["kit"], "P", p["package"]): p.get("seal") for p in command["packages"]}
+    lines, labelled = [], set()
+    for code in command["labels"]:
+        read = parse_scan(code, [edge.settings(request).base_url])
+        if isinstance(read, LabelCode):
+            labelled.add(name := f"{read.kit}.{read.part}")
+            lines += [code, *filter(None, [seals.get(name)])]
+    fields = [("scans", "\n".join(lines))]
+    fields += [("at_hand", name) for name in seals if name not in labelled]
+    fields += [("at_hand", _part(i["kit"], "I", i["item"])) for i in command["items"]]
+    return fields + [(f"seal.{name}", seal) for name, seal in seals.items() if seal and name not in labelled]
+
+
+def _part(kit: str, kind: str, number: int) -> str:
+    return f"{kit}.{kind}{number:02}"
 
 
 async def _shown(
-    request: Request, who: Signed, cart: Cart, problem: Problem | None = None, *, warn: bool = False
+    request: Request,
+    who: Signed,
+    cart: Cart,
+    problem: Problem | None = None,
+    *,
+    warn: bool = False,
+    unfinished: bool = False,
 ) -> Response:
+    kits = cart.kits.values()
     return await page(
         request,
         "cart.html",
@@ -306,7 +397,10 @@ async def _shown(
         item_name=_item,
         observers=await _observers(request, who, cart),
         warn=warn,
-        findings=[k for k in cart.kits.values() if cart.has_finding(k)],
+        findings={k.number: differences(request, cart, k) for k in kits if cart.has_finding(k)},
+        unscanned={k.number: left for k in kits if (left := unscanned(request, cart, k))}
+        if warn or unfinished
+        else {},
     )
 
 
@@ -318,8 +412,10 @@ async def scan(request: Request, who: Doer) -> Response:
     cart = await _cart(request, who, form)
     if cart.dropped or forms.value(form, "decision") != "carry_out":
         return await _shown(request, who, cart)
-    if any(cart.has_finding(k) for k in cart.kits.values()) and form.get("confirmed") != "yes":
-        return await _shown(request, who, cart, warn=True)
+    stopped = [k for k in cart.kits.values() if cart.has_finding(k)]
+    left = [k for k in cart.kits.values() if k not in stopped and unscanned(request, cart, k)]
+    if left or (stopped and form.get("confirmed") != "yes"):
+        return await _shown(request, who, cart, warn=bool(stopped), unfinished=True)
     return await _carry_out(request, who, cart, form)
 
 

@@ -34,7 +34,7 @@ from desk.doors import BY_ACTION
 from desk.edge import Signed
 from desk.pages import forms
 from desk.pages.page import Shown as Receipt
-from desk.pages.page import day, language, moment, page, to, trail_words, translated
+from desk.pages.page import day, language, moment, page, trail_words, translated
 from desk.problems import Problem, problem_of
 from desk.service import Done, Given, Service
 from retention.certificate import MOST_KITS
@@ -43,6 +43,7 @@ from retention.eligibility import Condition, eligibility, found_after, remaining
 router = APIRouter()
 MOST_CHOSEN: Final = 200
 MOST_LATELY: Final = 30
+MOST_REASON: Final = 200
 SHAPES: Final = {"disposal.propose": c.ProposeDisposal, "disposal.approve": c.ApproveDisposal}
 REFUSED: Final = (Refused, NumberRefused, MovedOn)
 Watcher = Annotated[Signed, Depends(edge.acting("disposal.observe"))]
@@ -73,6 +74,7 @@ class Line:
     lacks: str | None
     mine: bool
     waits: "Waits | None" = None
+    declined: "Declined | None" = None
 
     @property
     def open(self) -> bool:
@@ -88,6 +90,17 @@ class Waits:
     name: str
     until: datetime
     mine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """An observer declined: who, when and why. ``again`` is the cart with what was scanned, for who scanned
+    it."""
+
+    name: str
+    at: datetime
+    why: str | None
+    again: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,27 @@ async def waiting_for_observers(service: Service, actor: Actor, at: datetime) ->
     }
 
 
+async def declined_by(service: Service, actor: Actor, kits: Sequence[Kit]) -> dict[str, Declined]:
+    """Those of these kits whose observer declined, until they are sent again or the disposal taken back."""
+    async with seen_by(service.engine, actor) as connection:
+        asked = await reading.latest_asked(connection, "disposal.carry_out")
+        names = await reading.names_of(connection, [row["signer"] for row in asked.values()])
+    found = {}
+    for kit in kits:
+        row = asked.get(kit.number)
+        since = kit.disposal.approved_at if kit.disposal else None
+        if row is None or row["declined_at"] is None or since is None or row["declined_at"] < since:
+            continue
+        again = None
+        if row["person"] == actor.person:
+            on_it = dict.fromkeys(str(each["kit"]) for each in row["command"]["packages"])
+            again = "/disposals/cart?" + "&".join(f"kit={n}" for n in on_it) + f"&scanned={row['id']}"
+        found[kit.number] = Declined(
+            names.get(row["signer"], "–"), row["declined_at"], row["declined"], again
+        )
+    return found
+
+
 async def _list(
     request: Request,
     who: Signed,
@@ -138,6 +172,8 @@ async def _list(
         lately = await reading.kits_disposed(connection, centre, MOST_LATELY)
         found[Retention.DISPOSED] = await reading.kits_found_after_disposal(connection, centre)
     waits = await waiting_for_observers(service, who.actor, at)
+    to_destroy = [*found[Retention.APPROVED], *found[Retention.DISPOSED]]
+    declined = await declined_by(service, who.actor, to_destroy)
 
     def lines(state: Retention, action: str) -> list[Line]:
         return [
@@ -146,6 +182,7 @@ async def _list(
                 _lacks(request, kit, at),
                 _fits(action, kit, who) and may(action, who.actor, kit),
                 waits.get(kit.number) if action == "disposal.carry_out" else None,
+                declined.get(kit.number) if action == "disposal.carry_out" else None,
             )
             for kit in found[state]
         ]
@@ -285,6 +322,7 @@ async def disposal(request: Request, number: str, who: Staff) -> Response:
         anew=again and not approver_is_here(found, appointed),
         destroyed=disposed and destroyed(found),
         waits=waits,
+        declined=None if waits else (await declined_by(service, who.actor, [found])).get(found.number),
         purpose=given or TASK,
         keys=await key_dates(request, who.actor, found),
         actions=actions,
@@ -375,8 +413,7 @@ async def observe(request: Request, proposal: str, who: Watcher) -> Response:
     form: FormData = await request.form()
     service = edge.service(request)
     if forms.value(form, "decision") == "decline":
-        await service.decline(proposal, who.actor)
-        return to("/")
+        return await _decline(request, proposal, who, forms.value(form, "reason"))
     await edge.stepped_up(request, who, "disposal.carry_out")
     body = json.dumps({"proposal": proposal}).encode()
     given = Given(actor=who.actor, key=forms.key_of(form), body=body)
@@ -395,6 +432,24 @@ async def observe(request: Request, proposal: str, who: Watcher) -> Response:
         who=who,
         asked=None,
         receipts=receipts,
+    )
+
+
+async def _decline(request: Request, proposal: str, who: Signed, why: str | None) -> Response:
+    """Decline, with a reason: who asked reads it, and the observer is told so."""
+    service = edge.service(request)
+    asked = next((o for o in await observations_of(service, who.actor) if o.id == proposal), None)
+    if asked is None or why is None or len(why) > MOST_REASON:
+        says = texts._("Say in a few words why you decline: at most {most} characters.")
+        return await _observed(request, proposal, who, problem_of(Refused(says, most=MOST_REASON)))
+    await service.decline(proposal, who.actor, why)
+    return await page(
+        request,
+        "observe.html",
+        title=translated(request, texts._("Observe a disposal")),
+        who=who,
+        asked=None,
+        declined=asked,
     )
 
 

@@ -267,7 +267,7 @@ async def _proposed(request: Request, proposal: str, who: Signed, problem: Probl
     service = edge.service(request)
     async with seen_by(service.engine, who.actor) as connection:
         waiting = await reading.proposal(connection, proposal)
-    if waiting is None or waiting["signed_at"] is not None:
+    if waiting is None or waiting["signed_at"] is not None or waiting["declined_at"] is not None:
         raise HTTPException(404)
     if waiting["action"] == "policy.adopt":  # signed where every value is read aloud
         return to(f"/policies/{proposal}")

@@ -19,8 +19,8 @@ BEGIN
     RETURN (SELECT p.until FROM custody.proposal p WHERE p.id = id_);
 END $$;
 
--- The proposer takes a proposal back; a second person who may see it declines it, and so does the person whose
--- signature is asked.
+-- The proposer takes a proposal back; a second person who may see it declines it. The one person whose signature
+-- is asked declines with a reason, and the row stays: who asked is told.
 CREATE OR REPLACE FUNCTION custody.drop_proposal(id_ text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -28,15 +28,29 @@ AS $$
 BEGIN
     DELETE FROM custody.proposal p
     WHERE p.id = id_ AND p.signed_at IS NULL
-      AND ((p.signer = custody.mine('person') AND p.until > custody.clock()
-            AND custody.mine('function') IN ('nurse', 'custodian', 'coordinator', 'observer'))
-           OR (p.organisation = custody.mine('organisation')
-               AND (p.person = custody.mine('person')
-                    OR custody.mine('function') IN ('nurse', 'custodian', 'coordinator'))
-               AND (p.kit IS NULL OR EXISTS (
-                   SELECT FROM custody.known_kit k
-                   WHERE k.number = p.kit
-                     AND (k.relation <> 'in_person' OR p.person = custody.mine('person'))))));
+      AND p.organisation = custody.mine('organisation')
+      AND (p.person = custody.mine('person')
+           OR custody.mine('function') IN ('nurse', 'custodian', 'coordinator'))
+      AND (p.kit IS NULL OR EXISTS (
+          SELECT FROM custody.known_kit k
+          WHERE k.number = p.kit
+            AND (k.relation <> 'in_person' OR p.person = custody.mine('person'))));
+    RETURN FOUND;
+END $$;
+
+-- The person whose signature is asked declines: nobody can sign it any more, and its centre reads who declined,
+-- when and why.
+CREATE FUNCTION custody.decline_observation(id_ text, why text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    at timestamptz := custody.clock();
+BEGIN
+    UPDATE custody.proposal p SET declined_at = at, declined = left(why, 200), until = at
+    WHERE p.id = id_ AND p.signed_at IS NULL AND p.until > at
+      AND p.signer = custody.mine('person')
+      AND custody.mine('function') IN ('nurse', 'custodian', 'coordinator', 'observer');
     RETURN FOUND;
 END $$;
 
@@ -69,6 +83,9 @@ AS $$
 BEGIN
     IF NEW.signer IS DISTINCT FROM OLD.signer THEN
         RAISE EXCEPTION 'whose signature is asked does not change' USING ERRCODE = 'CU002';
+    END IF;
+    IF OLD.declined_at IS NOT NULL THEN
+        RAISE EXCEPTION 'what was declined is not signed, and stays declined' USING ERRCODE = 'CU002';
     END IF;
     IF NEW.signed_at IS DISTINCT FROM OLD.signed_at THEN
         IF NEW.signer IS NOT NULL AND NEW.signed_by IS DISTINCT FROM NEW.signer THEN

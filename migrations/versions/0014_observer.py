@@ -31,6 +31,8 @@ def upgrade() -> None:
     op.add_column(
         "proposal", sa.Column("signer", sa.Text, sa.ForeignKey("custody.person.id")), schema="custody"
     )
+    op.add_column("proposal", sa.Column("declined_at", sa.DateTime(timezone=True)), schema="custody")
+    op.add_column("proposal", sa.Column("declined", sa.Text), schema="custody")
     op.create_index(
         "proposal_asked",
         "proposal",
@@ -53,6 +55,8 @@ def upgrade() -> None:
     for function in ("observations", "check_signer", "check_observer"):
         op.execute(f"REVOKE ALL ON FUNCTION custody.{function}() FROM PUBLIC")
     op.execute("GRANT EXECUTE ON FUNCTION custody.observations() TO custody_service")
+    op.execute("REVOKE ALL ON FUNCTION custody.decline_observation(text, text) FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION custody.decline_observation(text, text) TO custody_service")
 
 
 def downgrade() -> None:
@@ -61,11 +65,13 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER proposal_signer ON custody.proposal")
     for function in ("observations", "check_signer", "check_observer"):
         op.execute(f"DROP FUNCTION custody.{function}()")
+    op.execute("DROP FUNCTION custody.decline_observation(text, text)")
     _as_before("custody_boundary.sql", "known_document")
     _as_before("custody_secrets.sql", "propose")
     _as_before("custody_boundary.sql", "drop_proposal")
     op.drop_index("proposal_asked", "proposal", schema="custody")
-    op.drop_column("proposal", "signer", schema="custody")
+    for column in ("signer", "declined_at", "declined"):
+        op.drop_column("proposal", column, schema="custody")
 
 
 def _as_before(file: str, name: str) -> None:

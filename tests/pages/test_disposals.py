@@ -33,8 +33,8 @@ def approved_at_the_pages(pages: Pages, kits: list[str]) -> None:
     custodian = pages.at(CUSTODIAN)
     custodian.go("/disposals")
     choose_all(custodian, "Propose those chosen")
-    assert custodian.sees(f"Recorded for {len(kits)} kits.")
-    assert custodian.sees("Your receipts:")
+    assert custodian.sees(f"Recorded for {len(kits)} kit")
+    assert custodian.sees("Your receipt")
     assert custodian.page.locator("main .digest").count() == len(kits)
     assert not custodian.sees("Propose those chosen"), "nothing is left to tick"
     assert not custodian.sees("Approve those chosen")
@@ -46,7 +46,7 @@ def approved_at_the_pages(pages: Pages, kits: list[str]) -> None:
     assert coordinator.sees("Term agreed")
     coordinator.go("/disposals")
     choose_all(coordinator, "Approve those chosen")
-    assert coordinator.sees(f"Recorded for {len(kits)} kits.")
+    assert coordinator.sees(f"Recorded for {len(kits)} kit")
 
 
 @pytest.mark.parametrize("size", [PHONE, WIDE])

@@ -15,6 +15,7 @@ DEFINERS = {
     "custody.append",
     "custody.append_for_clock",
     "custody.behind_glass",
+    "custody.decline_observation",
     "custody.drop_proposal",
     "custody.find_card",
     "custody.forget_proposals",
@@ -33,7 +34,7 @@ DEFINERS = {
 FOR_THE_DESK = {
     *("custody.behind_glass", "custody.glass_open", "custody.my_readings", "custody.open_glasses"),
     *("custody.drop_proposal", "custody.find_card", "custody.propose", "custody.without_reader"),
-    "custody.observations",
+    *("custody.decline_observation", "custody.observations"),
 }
 EVERYBODYS = {"custody.clock", "custody.enter", "custody.human", "custody.mine"}
 MAY_RUN = {

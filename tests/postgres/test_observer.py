@@ -208,7 +208,8 @@ async def test_who_is_asked_sees_which_packages_and_nothing_else_of_the_proposal
         assert seen(MIRA, "SELECT number FROM custody.known_kit") == []
         assert seen(NURSE_2, "SELECT id FROM custody.observations()") == []
         assert seen(NURSE_2, f"SELECT custody.drop_proposal('{'00' * 16}')") == [(False,)]
-        assert seen(MIRA, f"SELECT custody.drop_proposal('{proposal}')") == [(True,)]
+        assert seen(MIRA, f"SELECT custody.drop_proposal('{proposal}')") == [(False,)]
+        assert seen(MIRA, f"SELECT custody.decline_observation('{proposal}', NULL)") == [(True,)]
         assert seen(MIRA, "SELECT id FROM custody.observations()") == []
 
 
@@ -326,3 +327,34 @@ async def test_what_was_found_and_destroyed_later_follows_from_its_trails_togeth
     for name, events in trails.items():
         court = CourtCopy(Trail(name))
         assert [court.refuses(event) for event in events] == [None] * len(events), name
+
+
+async def test_who_was_asked_declines_with_a_reason_and_nobody_signs_it_any_more(
+    story: Story, database: Database, advance: Advance
+) -> None:
+    kit = await kept_until_approved(story, advance)
+    signers = COORDINATOR.signs("approver"), MIRA.signs("observer")
+    with ByHand(database) as byhand:
+        proposal = asked(byhand, kit)
+        service = byhand.of()
+
+        def done(who: Actor, query: str) -> list[tuple[object, ...]]:
+            with service.transaction():
+                service.execute("SELECT custody.enter(%s)", [Jsonb(who.context())])
+                return service.execute(query).fetchall()
+
+        why = f"SELECT custody.decline_observation('{proposal}', 'two bags were open')"
+        for other in (NURSE_2, CUSTODIAN_2, COORDINATOR):
+            assert done(other, why) == [(False,)]
+        assert done(MIRA, why) == [(True,)]
+        assert done(MIRA, why) == [(False,)], "once"
+        assert done(MIRA, "SELECT id FROM custody.observations()") == []
+        told = "SELECT signer, declined, declined_at = until, signed_at FROM custody.proposal"
+        told += f" WHERE id = '{proposal}'"
+        assert done(CUSTODIAN_2, told) == [("mira", "two bags were open", True, None)]
+        with refused(PROTOCOL):
+            byhand.write(MIRA, carried_out(kit, *signers), proposal=proposal)
+        with pytest.raises(psycopg.Error, match="stays declined"):
+            byhand.of("superuser").execute(
+                "UPDATE custody.proposal SET until = until + interval '1 hour' WHERE id = %s", [proposal]
+            )
