@@ -75,6 +75,29 @@ WRITTEN: Final[Mapping[str, str]] = {
     "yes": _("yes"),
     "no": _("no"),
 }
+# What a version could protect less than another, in the words of `retention.protection`.
+PROTECTS: Final[tuple[str, ...]] = (
+    _("the time of keeping for adults"),
+    _("the time of keeping for minors"),
+    _("the time of keeping where the age is unknown"),
+    _("the longest time of keeping"),
+    _("the calendar of holidays"),
+    _("the time for contesting"),
+    _("that the victim is contacted"),
+    _("the notice"),
+    _("the later notices"),
+    _("the grace"),
+    _("how long a safe channel counts as proved"),
+    _("the extension"),
+    _("the day from which an extension counts"),
+    _("how often the term can be extended"),
+    _("until when an extension can be asked for"),
+    _("the cooling-off"),
+    _("how soon a hold is looked at again"),
+    _("the age of majority"),
+    _("that a minor judged capable decides alone"),
+    _("what a representative may ask for"),
+)
 POINTS: Final[Mapping[str, str]] = {
     "start": _("Examination"),
     "notice": _("Notice"),

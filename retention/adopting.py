@@ -21,6 +21,7 @@ Pure: no database, no clock.
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -47,6 +48,9 @@ STAYS_FOR_ALL: Final[Mapping[str, str]] = {"country": "country", "region": "regi
 """What stays the same too, where the policy is for every centre."""
 
 
+_IN_THE_LIST: Final = re.compile(r"^policies\[0\](?:: |\.)(?:policy (?=[^ ]+: ))?")
+
+
 def subjects(order: AdoptPolicy) -> tuple[str, ...]:
     """The trail that the adoption is written into, for the look before it. Raises Refused."""
     return (f"policy:{policy_in(order).id}",)
@@ -61,25 +65,16 @@ def adopt(
     cannot lie ahead. Raises Refused, NeedsSecond.
     """
     permit("policy.adopt", actor)
-    policy, known = policy_in(order), tuple(policies)
-    if policy.centre is not None and policy.centre != actor.organisation:
-        raise Refused(
-            "This policy is for the centre {centre}. Its own coordinator adopts it.", centre=policy.centre
-        )
-    if policy.adopted_on > local_date(policy, at):
-        raise Refused(
-            "{policy} says that it was adopted on {day}, which has not come yet.",
-            policy=policy.reference,
-            day=policy.adopted_on.isoformat(),
-        )
-    shorter = follows(policy, known, local_date(policy, at))
+    policy = policy_in(order)
+    shorter = brought(policy, actor, policies, at)
     needs_second(actor, second)
     if second is None or second.function not in STAFF:
         raise Refused("The second signature must be that of another person of the staff of a centre.")
-    if shorter and policy.centre is None and second.organisation == actor.organisation:
+    if by_another_centre(policy, shorter) and second.organisation == actor.organisation:
         raise Refused(
             "{policy} is for every centre, and could protect less than {other}: {what}. For that somebody of"
-            " another centre signs; for your own centre alone, adopt a policy that names it.",
+            " another centre signs: its coordinator finds it among the policies. For your own centre alone,"
+            " adopt a policy that names it.",
             policy=policy.reference,
             other=shorter[0].than.reference,
             what=in_words(shorter),
@@ -96,6 +91,27 @@ def adopt(
         },
     )
     return Decided(facts=(fact,), extra={"policy": base64.b64encode(document).decode()})
+
+
+def brought(policy: Policy, actor: Actor, policies: Iterable[Policy], at: datetime) -> tuple["Shorter", ...]:
+    """What could protect less under this policy, which ``actor`` brings. Raises Refused where nobody else's
+    signature would adopt it."""
+    if policy.centre is not None and policy.centre != actor.organisation:
+        raise Refused(
+            "This policy is for the centre {centre}. Its own coordinator adopts it.", centre=policy.centre
+        )
+    if policy.adopted_on > local_date(policy, at):
+        raise Refused(
+            "{policy} says that it was adopted on {day}, which has not come yet.",
+            policy=policy.reference,
+            day=policy.adopted_on.isoformat(),
+        )
+    return follows(policy, policies, local_date(policy, at))
+
+
+def by_another_centre(policy: Policy, shorter: Iterable["Shorter"]) -> bool:
+    """Whether the second signature has to be of another centre than the first."""
+    return policy.centre is None and bool(tuple(shorter))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +253,8 @@ def policy_in(order: AdoptPolicy) -> Policy:
         for policy in policies:
             check_readable(policy)
     except (RetentionDataError, UnicodeEncodeError) as fault:
-        raise Refused("This policy cannot be adopted: {why}.", field="document", why=str(fault)) from fault
+        why = _IN_THE_LIST.sub("", str(fault))  # a file that is adopted has one policy
+        raise Refused("This policy cannot be adopted: {why}.", field="document", why=why) from fault
     if len(policies) != 1:
         raise Refused(
             "The file has {count} policies. Adopt them one by one, each from a file of its own.",

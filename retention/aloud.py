@@ -25,6 +25,10 @@ from retention.sourced import (
 )
 from retention.term import agreed_term, last_day_of_grace, next_point
 
+MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 WEEK: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -179,19 +183,26 @@ def _answered(name: str, value: SourcedAnswer) -> Value:
 
 
 def _calendar(holidays: Holidays) -> str:
-    """The weekend and every holiday, as `Saturday, Sunday; Easter Monday (Easter +1); …`."""
+    """The weekend and every holiday, as `Saturday, Sunday; Easter Monday (1 day after Easter); …`."""
     weekend = ", ".join(WEEK[day].capitalize() for day in holidays.weekend)
     return "; ".join([weekend or "no weekend", *(_holiday(each) for each in holidays.days)])
 
 
 def _holiday(holiday: Holiday) -> str:
     if holiday.on is not None:
-        when = "{:02}-{:02}".format(*holiday.on)
+        when = f"{holiday.on[1]} {MONTHS[holiday.on[0] - 1]}"
     elif holiday.easter is not None:
-        when = f"Easter {holiday.easter:+}"
+        when = _from_easter(holiday.easter)
     else:
         which = {1: "first", 2: "second", 3: "third", 4: "fourth", -1: "last"}[holiday.nth or 0]
-        when = f"{which} {WEEK[holiday.weekday or 0].capitalize()} of month {holiday.month}"
+        when = f"{which} {WEEK[holiday.weekday or 0].capitalize()} of {MONTHS[(holiday.month or 1) - 1]}"
     years = f", {holiday.first or ''}–{holiday.last or ''}" if holiday.first or holiday.last else ""
     moved = "" if holiday.substitute == "none" else f", substitute {holiday.substitute}"
     return f"{holiday.name} ({when}{years}{moved})"
+
+
+def _from_easter(days: int) -> str:
+    if days == 0:
+        return "Easter Sunday"
+    count = "1 day" if abs(days) == 1 else f"{abs(days)} days"
+    return f"{count} {'after' if days > 0 else 'before'} Easter"

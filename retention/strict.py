@@ -28,6 +28,10 @@ def parsed(content: bytes) -> object:
         )
     except RetentionDataError:
         raise
+    except json.JSONDecodeError as fault:
+        raise RetentionDataError(
+            f"the policy file is not UTF-8 JSON: look at line {fault.lineno}, character {fault.colno}"
+        ) from fault
     except (ValueError, RecursionError) as fault:
         raise RetentionDataError(f"the policy file is not UTF-8 JSON: {fault}") from fault
 

@@ -5,7 +5,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -30,10 +30,11 @@ from desk.pages.page import day, language, page, to, translated
 from desk.policies import named, worded
 from desk.problems import Problem, problem_of
 from desk.service import Waiting
-from retention.adopting import follows, policy_in
+from retention.adopting import Shorter, brought, by_another_centre, follows, newest_valid, policy_in
 from retention.aloud import Difference, Point, Value, days_of_term, differences, values
 from retention.commands import AdoptPolicy, MoveTerm
-from retention.policy import LARGEST_FILE, AgeClass, Policy
+from retention.period import RetentionDataError
+from retention.policy import LARGEST_FILE, AgeClass, Policy, in_force
 from retention.term import local_date
 
 router = APIRouter()
@@ -69,10 +70,23 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """The days of the term of somebody examined today."""
+    """The days of the term of somebody examined on one day."""
 
     age_class: AgeClass
     points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A version that is in force somewhere today, or one that is not valid yet, from its first day on.
+
+    ``stands``: ``here`` where it is the one that this centre agrees terms under today, ``later`` where it is
+    not valid yet, ``other`` where another one is in force here.
+    """
+
+    policy: Policy
+    stands: str
+    lines: tuple[Line, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +94,7 @@ class Version:
     """An adopted version in the list."""
 
     adopted: Adopted
-    kept: tuple[Row, ...]
+    kept: tuple[tuple[str, str], ...]
     confirmed: int
     of: int
 
@@ -90,21 +104,18 @@ async def policies(request: Request, who: Reader) -> Response:
     """Every policy with its versions, the newest first, and what waits to be adopted."""
     service = edge.service(request)
     found = await adopted(service, who.actor)
-    newest = {each.policy.id: each.policy for each in found}
     async with seen_by(service.engine, who.actor) as connection:
         rows = await reading.proposals(connection, await reading.now(connection))
-    today = (await edge.now(request)).astimezone(CALENDAR).date()
+    known, at = [each.policy for each in found], await edge.now(request)
+    here = _in_force_here(known, who, at)
     return await page(
         request,
         "policies.html",
         title=translated(request, texts._("Retention policies")),
         who=who,
         versions=[_version(request, each) for each in reversed(found)],
-        newest=newest,
-        lines={
-            identifier: [Line(age_class=a, points=days_of_term(policy, a, today)) for a in DRAWN]
-            for identifier, policy in newest.items()
-        },
+        drawn=_drawn(known, here, at),
+        here=here,
         waiting_for=[
             {**row, "reference": _reference(row["command"])}
             for row in rows
@@ -114,6 +125,29 @@ async def policies(request: Request, who: Reader) -> Response:
         may_adopt=may("policy.adopt", who.actor),
         may_move=who.actor.function in PERMISSIONS["term.move"],
     )
+
+
+def _in_force_here(known: Sequence[Policy], who: Signed, at: datetime) -> Policy | None:
+    """Under which version this centre agrees a term today; None where there is no single one."""
+    try:
+        return in_force(known, who.actor.organisation or "", at.astimezone(CALENDAR).date())
+    except RetentionDataError:
+        return None
+
+
+def _drawn(known: Sequence[Policy], here: Policy | None, at: datetime) -> list[Drawn]:
+    """Of each policy the version that is valid, and those that are not yet; the one in force here first."""
+    found = []
+    for identifier in dict.fromkeys(each.id for each in known):
+        valid = newest_valid(known, identifier, at)
+        first = [] if valid is None else [valid]
+        later = [p for p in known if p.id == identifier and p.valid_from > local_date(p, at)]
+        for policy in (*first, *later):
+            on = max(policy.valid_from, local_date(policy, at))
+            stands = "later" if policy in later else "here" if policy == here else "other"
+            lines = tuple(Line(age_class=a, points=days_of_term(policy, a, on)) for a in DRAWN)
+            found.append(Drawn(policy=policy, stands=stands, lines=lines))
+    return sorted(found, key=lambda each: each.stands != "here")
 
 
 def _reference(command: Mapping[str, Any]) -> str:
@@ -128,7 +162,7 @@ def _version(request: Request, found: Adopted) -> Version:
     said = [each for each in values(found.policy) if each.confirmed is not None]
     return Version(
         adopted=found,
-        kept=tuple(_row(request, each) for each in said if each.name.startswith("kept.")),
+        kept=tuple((each.name.removeprefix("kept."), _says(request, each)) for each in said[: len(AgeClass)]),
         confirmed=sum(each.confirmed is True for each in said),
         of=len(said),
     )
@@ -175,11 +209,12 @@ async def policy_version(request: Request, policy: str, version: str, who: Reade
     return await page(
         request,
         "policy.html",
-        title=found.policy.reference,
+        title=_title(request, found.policy),
         who=who,
         found=found,
         proposed=None,
         document=None,
+        less=(),
         **_read_aloud(request, found.policy, before[0].policy if before else None),
     )
 
@@ -237,28 +272,54 @@ async def _document(form: FormData) -> str:
 
 
 async def _proposal(request: Request, who: Signed, document: str, waiting: Any) -> Response:
-    """A policy that nobody has adopted yet, read aloud beside the version it would follow."""
+    """A policy that nobody has adopted yet, read aloud beside the version it would follow: where it could
+    protect less, and whose signature it takes. Raises Refused where it cannot be brought."""
     policy = policy_in(AdoptPolicy(document=document))
     found = await adopted(edge.service(request), who.actor)
+    known, at = [each.policy for each in found], await edge.now(request)
+    less: tuple[Shorter, ...] = ()
+    problem = proposer = None
     if waiting is None:
-        follows(policy, [each.policy for each in found], local_date(policy, await edge.now(request)))
-    before = [each.policy for each in found if each.policy.id == policy.id]
-    proposer = None
-    if waiting is not None:
+        less = brought(policy, who.actor, known, at)
+    else:
+        try:
+            less = follows(policy, known, local_date(policy, at))
+        except Refused as refusal:  # what was adopted since stands in its way
+            problem = problem_of(refusal)
         appointments = (await edge.service(request).directory()).appointments
         proposer = {a.person: a.name for a in appointments}.get(waiting["person"], waiting["person"])
+    before = [each.policy for each in found if each.policy.id == policy.id]
+    mine = waiting is not None and waiting["person"] == who.actor.person
+    of_own_centre = waiting is None or waiting["organisation"] == who.actor.organisation
+    elsewhere = by_another_centre(policy, less)
     return await page(
         request,
         "policy.html",
-        title=policy.reference,
+        title=_title(request, policy),
         who=who,
         found=None,
         proposed=waiting,
         proposer=proposer,
-        mine=waiting is not None and waiting["person"] == who.actor.person,
+        problem=problem,
+        mine=mine,
+        less=_less(request, less),
+        than=less[0].than if less else None,
+        elsewhere=elsewhere,
+        may_sign=not mine and problem is None and not (elsewhere and of_own_centre),
+        may_decline=of_own_centre,
         document=base64.b64encode(document.encode()).decode(),
         **_read_aloud(request, policy, before[-1] if before else None),
     )
+
+
+def _title(request: Request, policy: Policy) -> str:
+    words = translated(request, texts._("Policy {name}, version {version}"))
+    return words.format(name=policy.id, version=policy.version)
+
+
+def _less(request: Request, less: Sequence[Shorter]) -> list[str]:
+    """What could protect less, each thing once, in the words of the language."""
+    return [translated(request, what) for what in dict.fromkeys(each.what for each in less)]
 
 
 @router.get("/policies/{proposal}")

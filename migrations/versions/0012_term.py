@@ -50,6 +50,19 @@ SEEN = """EXISTS (
     SELECT FROM custody.known_kit k WHERE k.number = {table}.kit AND k.relation = 'of_its_centre')"""
 
 
+FOR_SIGNERS = """
+    organisation = (SELECT custody.mine('organisation'))
+    AND (person = (SELECT custody.mine('person'))
+         OR (SELECT custody.mine('function')) IN ('nurse', 'custodian', 'coordinator'))
+    AND (kit IS NULL OR EXISTS (
+        SELECT FROM custody.known_kit k
+        WHERE k.number = proposal.kit
+          AND (k.relation <> 'in_person' OR proposal.person = (SELECT custody.mine('person')))))"""
+# A policy can be for every centre: what waits to be adopted is shown to the coordinators of all of them.
+FOR_COORDINATORS = """
+    kit IS NULL AND action = 'policy.adopt' AND (SELECT custody.mine('function')) = 'coordinator'"""
+
+
 def upgrade() -> None:
     """Add what a notice needs, the outbox and who sees it; load the protocol anew."""
     op.add_column("kit", sa.Column("expires_at", MOMENT), schema="custody")
@@ -93,6 +106,9 @@ def upgrade() -> None:
         " FOR EACH ROW EXECUTE FUNCTION custody.check_policy()"
     )
     op.execute("ALTER TABLE custody.policy ENABLE ALWAYS TRIGGER policy_readable")
+    op.execute(
+        f"ALTER POLICY proposal_seen ON custody.proposal USING (({FOR_SIGNERS}) OR ({FOR_COORDINATORS}))"
+    )
     for name in FUNCTIONS:
         op.execute(f"REVOKE ALL ON FUNCTION custody.{name} FROM PUBLIC")
     op.get_bind().exec_driver_sql(spelled())
@@ -163,6 +179,7 @@ def downgrade() -> None:
         for name in names:
             op.execute(_as_in(file, name))
     op.drop_index("package_there", "package", schema="custody")
+    op.execute(f"ALTER POLICY proposal_seen ON custody.proposal USING ({FOR_SIGNERS})")
     op.execute("DROP TRIGGER policy_readable ON custody.policy")
     for name in FUNCTIONS:
         op.execute(f"DROP FUNCTION custody.{name}")

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from custody.event import Fact, write_moment
+from custody.people import Function
 from custody.trail import after
 from desk.cli import main
 from desk.edge import RECENT_FOR
-from desk.policy_words import GROUPS, NONE, VALUES, length
+from desk.policy_words import GROUPS, NONE, PROTECTS, VALUES, length
 from retention.aloud import days_of_term, differences, values
 from retention.policy import AgeClass, Policy, dump, load
+from retention.protection import COMPARED
 from tests.custody.byhand import ByHand
 from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, OFFICER, OTHER_NURSE, new_number
 from tests.desk.conftest import Desk
@@ -160,18 +162,91 @@ def test_a_kit_under_a_version_that_is_not_longer_is_not_in_the_list(desk: Desk)
     assert desk.at(COORDINATOR).get("policies/longer").json() == {"kits": []}
 
 
-def test_two_people_of_one_centre_shorten_nothing_for_every_centre(desk: Desk) -> None:
-    shorter = replace(second_version(desk), id="one-day", version=1, adult=sourced("P5M"))
-    document = {"document": dump([shorter]).decode()}
-    assert desk.at(COORDINATOR).post(ADOPTIONS, document).status_code in (409, 422)
+OTHER_COORDINATOR = replace(OTHER_NURSE, function=Function.COORDINATOR)
 
-    later = replace(shorter, valid_from=desk.now().date() + timedelta(days=2))
-    refused = desk.at(COORDINATOR).post(ADOPTIONS, {"document": dump([later]).decode()})
-    assert refused.status_code in (409, 422)
-    assert "somebody of another centre signs" in refused.text
 
-    own = replace(later, centre=COORDINATOR.organisation)
-    adopt(desk, dump([own]).decode())
+def coordinates(desk: Desk) -> None:
+    """Mira, a nurse of the other centre, becomes its coordinator."""
+    with desk.database.connect("superuser") as connection:
+        connection.execute(
+            "UPDATE custody.appointment SET function = 'coordinator' WHERE person = %s",
+            [OTHER_COORDINATOR.person],
+        )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"adult": sourced("P5M")},
+        {"adult": sourced("P190D"), "contact": replace(FIRST.contact, answer=False)},
+        {"channel_age": sourced("P150Y")},
+    ],
+    ids=["kept shorter", "nobody is told", "no channel is proved again"],
+)
+def test_two_people_of_one_centre_weaken_nothing_for_every_centre(desk: Desk, change: dict[str, Any]) -> None:
+    weaker = replace(second_version(desk, adult=FIRST.adult), **change)
+    today = desk.at(COORDINATOR).post(ADOPTIONS, {"document": dump([weaker]).decode()})
+    assert today.status_code in (409, 422)
+    assert "Give it a later first day" in today.text
+
+    later = dump([replace(weaker, valid_from=desk.now().date() + timedelta(days=2))]).decode()
+    waiting = desk.at(COORDINATOR).post(ADOPTIONS, {"document": later}).json()["proposal"]
+    for person in (NURSE, OTHER_NURSE):
+        assert desk.at(person).post(f"proposals/{waiting}/signatures", {}).status_code in (404, 409, 422)
+    coordinates(desk)
+    signed = desk.at(OTHER_COORDINATOR).post(f"proposals/{waiting}/signatures", {})
+    assert signed.status_code == 201, signed.text
+    told = desk.at(CUSTODIAN).get("policies/belgium/2").json()
+    assert told["adopted_by"] == ["Coraline Kompas", "Mira Maan"]
+
+
+def test_a_weaker_policy_for_one_centre_is_signed_there(desk: Desk) -> None:
+    later = desk.now().date() + timedelta(days=2)
+    own = second_version(desk, id="own", version=1, adult=sourced("P5M"), valid_from=later)
+    adopt(desk, dump([replace(own, centre=COORDINATOR.organisation)]).decode())
+
+
+def test_a_coordinator_of_another_centre_sees_what_waits_to_be_adopted_and_nothing_else(desk: Desk) -> None:
+    kit = desk.at(NURSE).register(desk.now())["kit"]
+    order = {"kit": kit, "age_class": "minor", "reason": "the passport"}
+    assert desk.at(COORDINATOR).post("terms/corrections", order).status_code == 202
+    document = dump([second_version(desk)]).decode()
+    waiting = desk.at(COORDINATOR).post(ADOPTIONS, {"document": document}).json()["proposal"]
+
+    assert desk.at(OTHER_NURSE).get("proposals").json()["proposals"] == []
+    coordinates(desk)
+    seen = desk.at(OTHER_COORDINATOR).get("proposals").json()["proposals"]
+
+    assert [each["id"] for each in seen] == [waiting]
+    page = desk.at(OTHER_COORDINATOR).client.get(f"/policies/{waiting}", headers={"accept": "text/html"})
+    assert page.status_code == 200
+    assert 'value="sign"' in page.text
+    assert 'value="decline"' not in page.text, "who proposed it takes it back"
+
+
+def test_every_word_for_what_protects_is_one_that_a_page_knows() -> None:
+    assert tuple(what for what, _ in COMPARED) == PROTECTS
+
+
+def test_the_page_marks_the_version_in_force_here_and_draws_another_from_its_own_first_day(
+    desk: Desk,
+) -> None:
+    first_day = desk.now().date() + timedelta(days=11)
+    adopt(desk, dump([second_version(desk, valid_from=first_day)]).decode())
+    assert second_version(desk).valid_from < desk.now().date()
+
+    text = desk.at(NURSE).client.get("/policies", headers={"accept": "text/html"}).text
+
+    cards = [each for each in text.split("<section") if "term-line" in each]
+    cards = [each for each in cards if "belgium" in each]
+    assert len(cards) == 2
+    assert "belgium, version 1" in cards[0]
+    assert "in force here today" in cards[0]
+    assert "belgium, version 2" in cards[1]
+    assert "in force here" not in cards[1]
+    examined = f"<strong>Examination</strong><span>{first_day.day} {first_day:%B %Y}</span>"
+    assert cards[1].count(examined) == 2
+    assert text.count("in force here today") == 2, "in its card and in the table"
 
 
 @pytest.mark.parametrize("after", ["nowhere", "belgium", "belgium~", "x~y"])

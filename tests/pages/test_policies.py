@@ -1,15 +1,17 @@
 """Policies on the pages: read before they are adopted, signed by a second person; what they keep longer."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from retention.policy import Policy, dump, load
 from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, OFFICER
-from tests.desk.test_policies import SEEDS, adopt, second_version
+from tests.desk.test_policies import OTHER_COORDINATOR, SEEDS, adopt, coordinates, second_version
 from tests.pages.conftest import PHONE, WIDE, Pages, Visitor
 from tests.pages.test_every_page import check
+from tests.retention.reckoning import sourced
 
 (BELGIUM_2,) = load((SEEDS / "belgium-2.json").read_bytes())
 
@@ -38,7 +40,7 @@ def test_a_policy_is_read_aloud_proposed_read_by_another_and_signed(pages: Pages
     change = coordinator.page.locator("tr", has_text="Kept: adults").first.inner_text()
     assert "6 months" in change
     assert "1 year" in change
-    assert coordinator.sees("Easter Monday (Easter +1)")
+    assert coordinator.sees("Easter Monday (1 day after Easter)")
     assert coordinator.sees("unconfirmed")
     coordinator.press("Propose it")
     assert coordinator.sees("This waits for a second person.")
@@ -70,7 +72,7 @@ def test_a_policy_is_read_aloud_proposed_read_by_another_and_signed(pages: Pages
     assert document.content == file.read_bytes()
     coordinator.go("/policies")
     assert not coordinator.sees("Wait for a second person")
-    drawn = coordinator.page.locator("section", has_text="belgium/2").locator(".term-line")
+    drawn = coordinator.page.locator("section", has_text="belgium, version 2").locator(".term-line")
     assert [drawn.nth(n).locator("li").count() for n in range(2)] == [5, 5]
 
 
@@ -94,6 +96,34 @@ def test_a_file_that_cannot_be_adopted_is_refused_when_it_is_read(
 
     assert coordinator.sees(says)
     assert coordinator.page.locator("[name='document_file']").count() == 1
+
+
+def test_what_protects_less_is_said_when_it_is_read_and_signed_by_another_centre(
+    pages: Pages, tmp_path: Path
+) -> None:
+    file = tmp_path / "shorter.json"
+    day = pages.desk.now().date() + timedelta(days=2)
+    shorter = second_version(pages.desk, adult=sourced("P5M"), notice=sourced("P59D"), valid_from=day)
+    file.write_bytes(dump([shorter]))
+    coordinator, nurse = pages.at(COORDINATOR), pages.at(NURSE)
+
+    reads(coordinator, file)
+    assert coordinator.sees("Policy belgium, version 2")
+    assert coordinator.sees("less than belgium/1, which is in force so far: the time of keeping for adults;")
+    assert coordinator.sees("a coordinator of another centre signs")
+    coordinator.press("Propose it")
+    assert coordinator.sees("This waits for a second person.")
+
+    nurse.go("/policies")
+    nurse.press("Read it")
+    assert nurse.sees("a coordinator of another centre signs")
+    assert nurse.page.locator("button[value='sign']").count() == 0
+    coordinates(pages.desk)
+    other = pages.at(OTHER_COORDINATOR)
+    other.go("/policies")
+    other.press("Read it")
+    other.press("Sign")
+    assert other.sees("trail of the policy belgium")
 
 
 def test_kits_that_a_newer_policy_keeps_longer_are_ticked_and_kept_longer(pages: Pages) -> None:
