@@ -27,7 +27,7 @@ from desk.doors import BY_ACTION
 from desk.edge import Signed
 from desk.pages import ends, forms
 from desk.pages.page import day, language, page, to, translated
-from desk.pages.steps import possible
+from desk.pages.steps import RECORDS, possible
 from desk.problems import Problem, problem_of
 from desk.session import Kind, Purpose
 from retention.deciding import of_age
@@ -239,6 +239,7 @@ async def _own(request: Request, who: Signed, kit: Kit, problem: Problem | None 
         status=problem.status if problem else 200,
         problem=problem,
         standing=_says(request, kit, at),
+        gone=kit.retention is Retention.DISPOSED,
         more=_more(request, kit),
         ahead=_ahead(request, kit, await edge.service(request).policies(), at),
         wishes=[_for(w, kit) for w in WISHES if _open(w.action, kit, who)],
@@ -253,15 +254,19 @@ def _for(wish: Wish, kit: Kit) -> Wish:
     return replace(wish, says=OF_AGE_FIRST)
 
 
-async def _recorded(request: Request, who: Signed) -> datetime | None:
-    """When the wish that was just sent was recorded, read back from the event itself."""
+async def _recorded(request: Request, who: Signed) -> tuple[str, datetime] | None:
+    """The wish that was just sent and when it was recorded, read back from the event itself."""
     key = request.query_params.get("done")
     if not key:
         return None
-    query = text("SELECT recorded_at FROM custody.receipts(:author, :key) LIMIT 1")
+    query = text("SELECT type, recorded_at FROM custody.receipts(:author, :key)")
     async with edge.service(request).engine.connect() as connection:
-        found: datetime | None = await connection.scalar(query, {"author": who.actor.author, "key": key})
-    return found
+        found = (await connection.execute(query, {"author": who.actor.author, "key": key})).all()
+    by_type = {each.type: each for each in found}
+    # Taking a wish for destruction back may set the term again; a longer term is then not what was asked.
+    known = sorted(WISHES, key=lambda w: w.action == "term.extend")
+    wished = ((w, by_type[type_]) for w in known for type_ in RECORDS[w.action] if type_ in by_type)
+    return next(((translated(request, w.title), each.recorded_at) for w, each in wished), None)
 
 
 def _open(action: str, kit: Kit, who: Signed) -> bool:
@@ -319,7 +324,8 @@ def _says(request: Request, kit: Kit, at: datetime) -> str:
             kit.reported_at.astimezone(local).date(),
         )
     if kit.retention is Retention.DISPOSED and kit.disposed_at:
-        return _(texts._("It is no longer kept since {day}."), kit.disposed_at.astimezone(local).date())
+        last = kit.disposed_at.astimezone(local).date()
+        return _(texts._("It was kept until {day}, and is no longer there."), last)
     if kit.retention in (Retention.RUNNING, Retention.NOTICE_DUE):
         return ends.told(request, kit, at, ends.VICTIM) or _(ends.VICTIM["over"])
     return _(ends.VICTIM["over"])

@@ -139,7 +139,7 @@ def test_the_victim_says_the_channel_is_right_and_stops_the_card(desk: Desk) -> 
         data = fields | {"wish": action, "sure": "yes"}
         return victim.post("/v/kit", data=data, follow_redirects=True)
 
-    assert "Recorded." in wish("channel.prove").text
+    assert "Recorded: The agreed way to reach me is still right." in wish("channel.prove").text
     coordinator = desk.at(COORDINATOR)
     assert coordinator.get(f"kits/{made['kit']}", purpose="task").json()["choices"]["channel_proved_at"]
 

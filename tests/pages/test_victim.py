@@ -46,7 +46,7 @@ def test_wishes_that_protect_take_effect_at_once(pages: Pages) -> None:
         box.locator("input[name=sure]").check()
         with victim.page.expect_navigation():
             box.locator("button").click()
-        assert victim.sees("Recorded.")
+        assert victim.sees(f"Recorded: {title}.")
         assert victim.sees(told)
     coordinator = pages.at(COORDINATOR)
     coordinator.go(f"/kits/{kit}?for=task")
