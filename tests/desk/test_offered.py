@@ -4,9 +4,11 @@ import re
 from typing import Any
 from uuid import uuid4
 
-from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE
+from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, OTHER_NURSE
 from tests.desk.conftest import Desk
-from tests.desk.disposed import expired
+from tests.desk.disposed import expired, over
+from tests.desk.test_card import opens
+from tests.desk.test_disposals import asked
 from tests.desk.test_notices import PHONE, Advance, check, html, kit_over, until_notice
 from tests.desk.test_told import kit_page, options, order, shown
 
@@ -37,6 +39,26 @@ def test_the_list_of_disposals_asks_to_choose_only_where_there_is_a_choice(
     assert "Propose those chosen" in answer.text, "the list stands there, to choose from"
     assert kit in answer.text
     assert other in answer.text
+
+
+def test_what_is_destroyed_leaves_nothing_to_decide_and_alone_nothing_to_tick(
+    desk: Desk, advance: Advance
+) -> None:
+    made = desk.at(NURSE).register(desk.now())
+    kit = made["kit"]
+    over(desk, advance, [kit])
+    for who, path in ((CUSTODIAN, "disposals/proposals"), (COORDINATOR, "disposals/approvals")):
+        assert desk.at(who).post(path, {"kit": kit}).status_code == 201
+    observed = desk.at(OTHER_NURSE).post(f"disposals/observations/{asked(desk, OTHER_NURSE, kit)}", {})
+    assert observed.status_code == 201, observed.text
+
+    lately = html(desk.at(CUSTODIAN), "GET", "/disposals").partition("Disposed of lately")[2]
+    assert "/disposals/certificate.pdf?kit=" in lately
+    assert "checkbox" not in lately, "one certificate has its own button"
+    victim = opens(desk, made["card"]).text
+    assert re.search(r"It was kept until \d+ \w+ \d{4}, and is no longer there\.", victim)
+    assert "You decide." not in victim
+    assert "You can ask the centre anything, at any time." in victim
 
 
 def test_nobody_is_asked_to_try_a_channel_after_a_hold_for_death(desk: Desk) -> None:
