@@ -36,7 +36,7 @@ from desk.pages.page import page, to, translated
 from desk.problems import Problem, problem_of
 from desk.service import Service
 from retention.alarms import Alarm, stock_take_due
-from retention.overdue import stock_takes
+from retention.overdue import counted, stock_takes
 from retention.period import RetentionDataError
 from retention.policy import in_force
 
@@ -48,6 +48,10 @@ MOST_MISSING: Final = 100
 """Kits of which missing packages are named on one page; each look at one is on record."""
 
 PURPOSE: Final = "stock_take"
+UNSEEN: Final = texts._(
+    "Some of these packages are to be kept under another condition than this place has. Put them where they"
+    " belong and take them off the list, or tick below that they lie here all the same."
+)
 WHOLE: Final = texts._("This is the number of the whole kit. Scan the labels of its packages.")
 ITEM: Final = texts._("This is the label of an item. Scan the label of its package.")
 
@@ -64,6 +68,7 @@ class PlaceLine:
     packages: int
     due: Alarm | None
     last: datetime | None
+    counted: bool  # or, where it never was, opened
 
 
 @dataclass
@@ -94,6 +99,7 @@ async def _places(service: Service, actor: Actor) -> list[PlaceLine]:
     async with seen_by(service.engine, actor) as connection:
         at = await reading.now(connection)
         since = await stock_takes(connection, [each.id for each in own])
+        ever = await counted(connection, [each.id for each in own])
         lying = {each.id: await reading.lying_in(connection, each.id) for each in own}
     try:
         policy = in_force(policies, actor.organisation or "", day_of(at))
@@ -103,7 +109,10 @@ async def _places(service: Service, actor: Actor) -> list[PlaceLine]:
     for each in own:
         last = since.get(each.id)
         due = stock_take_due(each.id, each.organisation, last, policy) if last and policy else None
-        lines.append(PlaceLine(place=each, packages=len(lying[each.id]), due=due, last=last))
+        line = PlaceLine(
+            place=each, packages=len(lying[each.id]), due=due, last=last, counted=each.id in ever
+        )
+        lines.append(line)
     return sorted(lines, key=lambda x: (x.last or at, x.place.name))
 
 
@@ -121,7 +130,12 @@ async def compared(request: Request, place: str, who: Taking) -> Response:
     """What was scanned, against what is recorded there. Nothing is recorded yet but that somebody looked."""
     form = await request.form(max_fields=20)
     there = (await edge.service(request).directory()).place_of(who.actor, place)
-    codes = forms.value(form, "codes") or ""
+    return await _compared(request, who, there, forms.value(form, "codes") or "")
+
+
+async def _compared(
+    request: Request, who: Signed, there: OpenPlace, codes: str, problem: Problem | None = None
+) -> Response:
     try:
         read = await _read(request, who.actor, codes)
     except Refused as refusal:
@@ -134,7 +148,15 @@ async def compared(request: Request, place: str, who: Taking) -> Response:
 
     packages = await _missing(request, who.actor, there.id, missing)
     return await _page(
-        request, who, there, codes=codes, read=read, found=told[0], missing=packages, again=True
+        request,
+        who,
+        there,
+        codes=codes,
+        read=read,
+        found=told[0],
+        missing=packages,
+        again=True,
+        problem=problem,
     )
 
 
@@ -147,6 +169,9 @@ async def taken(request: Request, place: str, who: Taking) -> Response:
     names = [str(each) for each in form.getlist("p")]
     refs = [ref for each in names if (ref := _ref(each))]
     made = {"place": there.id, "packages": [{"kit": kit, "package": n} for kit, n in dict.fromkeys(refs)]}
+    if form.get("storage") != "seen" and await _other_storage(service, who.actor, there, refs):
+        problem = problem_of(Refused(UNSEEN, field="storage"))
+        return await _compared(request, who, there, forms.value(form, "codes") or "", problem)
     try:
         order = forms.order(TakeStock, made)
         async with seen_by(service.engine, who.actor) as connection:
@@ -156,6 +181,21 @@ async def taken(request: Request, place: str, who: Taking) -> Response:
         return await _page(request, who, there, problem=problem_of(refusal))
     query = "".join(f"&left={kit}.{n}" for kit, n in left[:MOST_MISSING])
     return to(f"/stock-take/{there.id}?done={forms.key_of(form)}{query}")
+
+
+async def _other_storage(service: Service, actor: Actor, place: OpenPlace, refs: Sequence[Ref]) -> bool:
+    """Whether the stock-take would put a package into a place of another storage condition than its own."""
+    async with seen_by(service.engine, actor) as connection:
+        kits = await reading.kits(connection, [number for number, _ in refs])
+    known = {ref: (kits[ref[0]], kits[ref[0]].packages.get(ref[1])) for ref in refs if ref[0] in kits}
+    scanned = {ref: (kit, package) for ref, (kit, package) in known.items() if package is not None}
+    moved = compare(place.id, scanned, (), actor)
+    return any(other_storage(place, scanned[ref][1]) for ref in (*moved.elsewhere, *moved.found))
+
+
+def other_storage(place: OpenPlace, package: Package) -> bool:
+    """Whether the package is to be kept under another condition than the place has."""
+    return place.storage is not None and place.storage != package.storage
 
 
 def _ref(name: str) -> Ref | None:
@@ -253,6 +293,7 @@ async def _page(
     problem: Problem | None = None,
 ) -> Response:
     read, found = read or Read(), found or Compared()
+    elsewhere = [read.packages[ref] for ref in (*found.elsewhere, *found.found)]
     return await page(
         request,
         "stock_take.html",
@@ -264,7 +305,8 @@ async def _page(
         codes=codes,
         read=read,
         found=found,
-        elsewhere=[read.packages[ref] for ref in (*found.elsewhere, *found.found)],
+        elsewhere=elsewhere,
+        other_storage=[each for each in elsewhere if other_storage(place, each[1])],
         unclear=[read.packages[ref] for ref in found.unclear],
         missing=missing,
         unnamed=max(0, len(found.missing) - len(missing)),
