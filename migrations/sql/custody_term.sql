@@ -170,8 +170,8 @@ AS $$
 $$;
 
 -- What is refused about notices: another word than the writer has for how an attempt went; a message over another
--- channel than the agreed one; a notice that is settled before the notice period is over. A second agreement
--- cannot bring another channel: that is a step of its own, of two people.
+-- channel than the agreed one; a notice that is settled before the notice period and the grace are over. A second
+-- agreement cannot bring another channel: that is a step of its own, of two people.
 CREATE FUNCTION custody.check_notice(values_ jsonb, kit_ custody.kit, step_ custody.step) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -265,6 +265,7 @@ BEGIN
       AND e.type IN ('hold.placed', 'hold.reviewed', 'hold.lifted')
       AND convert_from(e.bytes, 'UTF8')::jsonb #>> '{hold,id}' = values_ #>> '{hold,id}'
     ORDER BY e.number DESC LIMIT 1;
+       OR until < custody.over(policy, kit_.term_over_at - interval '1 second', (policy #>> '{grace,period}')::interval)
     stands := coalesce(said ->> 'type' <> 'hold.lifted', false);
     IF stands = (step_.holds > 0) THEN
         RAISE EXCEPTION 'there is no such hold on this kit, or there is one already' USING ERRCODE = 'CU002';
