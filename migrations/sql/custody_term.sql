@@ -209,6 +209,7 @@ BEGIN
     policy := custody.adopted(custody.kept_policy(kit_.number, (values_ ->> 'number')::int));
     notice := (policy #>> '{notice,period}')::interval;
     IF until < kit_.term_over_at
+       OR until < custody.over(policy, kit_.term_over_at - interval '1 second', (policy #>> '{grace,period}')::interval)
        OR (policy #>> '{contact,answer}' IS DISTINCT FROM 'false'
            AND NOT coalesce(until >= custody.over(policy, at, notice), false)) THEN
         RAISE EXCEPTION 'the notice period would not be over' USING ERRCODE = 'CU002';
@@ -265,7 +266,6 @@ BEGIN
       AND e.type IN ('hold.placed', 'hold.reviewed', 'hold.lifted')
       AND convert_from(e.bytes, 'UTF8')::jsonb #>> '{hold,id}' = values_ #>> '{hold,id}'
     ORDER BY e.number DESC LIMIT 1;
-       OR until < custody.over(policy, kit_.term_over_at - interval '1 second', (policy #>> '{grace,period}')::interval)
     stands := coalesce(said ->> 'type' <> 'hold.lifted', false);
     IF stands = (step_.holds > 0) THEN
         RAISE EXCEPTION 'there is no such hold on this kit, or there is one already' USING ERRCODE = 'CU002';
