@@ -133,6 +133,17 @@ async def test_no_term_moves_to_a_version_under_which_anything_that_protects_is_
     hand.one("term.moved", COORDINATOR, **said, policy={"id": "belgium", "version": 9}, term=later)
 
 
+async def test_no_notice_is_settled_before_the_grace_is_over(hand: Hand) -> None:
+    graced = replace(POLICY, version=2, grace=sourced("P1M"), contact=replace(POLICY.contact, answer=False))
+    await adopt(hand.story, dump([graced]), version=2)
+    kit = Hand(hand.db, hand.story, await kept(hand.story, policies=(graced,)), hand.advance)
+    noticed(kit)
+    for days in (62, 88):
+        with refused(PROTOCOL):
+            kit.one("notice.attempted", CLOCK, how="not_wanted", until=kit.at(days))
+    kit.one("notice.attempted", CLOCK, how="not_wanted", until=kit.at(93))
+
+
 async def test_no_term_moves_where_the_victim_wishes_the_evidence_destroyed(hand: Hand) -> None:
     await adopt(hand.story, dump([replace(POLICY, version=2, adult=sourced("P1Y"))]), version=2)
     term = {"start": "2026-01-01", "end": "2026-02-01", "notice_on": "2026-01-01", "over_at": hand.at(400)}
@@ -163,17 +174,6 @@ async def test_no_term_moves_where_the_victim_wishes_the_evidence_destroyed(hand
 
 
 async def test_no_cooling_off_is_shorter_than_the_policy_says(hand: Hand) -> None:
-async def test_no_notice_is_settled_before_the_grace_is_over(hand: Hand) -> None:
-    graced = replace(POLICY, version=2, grace=sourced("P1M"), contact=replace(POLICY.contact, answer=False))
-    await adopt(hand.story, dump([graced]), version=2)
-    kit = Hand(hand.db, hand.story, await kept(hand.story, policies=(graced,)), hand.advance)
-    noticed(kit)
-    for days in (62, 88):
-        with refused(PROTOCOL):
-            kit.one("notice.attempted", CLOCK, how="not_wanted", until=kit.at(days))
-    kit.one("notice.attempted", CLOCK, how="not_wanted", until=kit.at(93))
-
-
     hand.one("destruction.requested", how="in_person")
     with refused(PROTOCOL):
         hand.two("destruction.confirmed", until=hand.at(27))
