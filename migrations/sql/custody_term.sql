@@ -56,6 +56,61 @@ EXCEPTION WHEN invalid_parameter_value THEN
     RETURN (since AT TIME ZONE 'UTC' + period) AT TIME ZONE 'UTC' - custody.room(period);
 END $$;
 
+-- What is refused about the day of an examination and the days of a term: an examination that is still to come, a
+-- policy that was not valid on its day, an end before the victim could be told of it and have the whole notice
+-- period, and a notice that would not leave that period. No zone is farther from Greenwich than 14 hours.
+CREATE FUNCTION custody.check_days(values_ jsonb, kit_number text, policy jsonb) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    at timestamptz := (values_ ->> 'recorded_at')::timestamptz;
+    over_at timestamptz := (values_ #>> '{term,over_at}')::timestamptz;
+    notice interval := (policy #>> '{notice,period}')::interval;
+    examined_on date;
+BEGIN
+    IF values_ ->> 'type' = 'term.agreed' THEN
+        examined_on := custody.last_said('custody:' || kit_number, 2, ARRAY['kit.registered']) ->> 'examined_on';
+        IF examined_on > ((at + interval '14 hours') AT TIME ZONE 'UTC')::date
+           OR examined_on < (policy ->> 'valid_from')::date THEN
+            RAISE EXCEPTION 'no term is agreed for an examination to come, or under a policy not valid then'
+                USING ERRCODE = 'CU002';
+        END IF;
+        IF NOT coalesce(over_at >= custody.over(policy, at, notice), false) THEN
+            RAISE EXCEPTION 'the term would end before the notice period is over' USING ERRCODE = 'CU002';
+        END IF;
+    END IF;
+    IF ((values_ #>> '{term,notice_on}')::date + notice) AT TIME ZONE 'UTC' - custody.room(notice) > over_at THEN
+        RAISE EXCEPTION 'the notice would not leave the notice period before the end' USING ERRCODE = 'CU002';
+    END IF;
+END $$;
+
+-- What is refused about the wish for early destruction: it is confirmed where the victim asked for it and nothing
+-- ended that since, neither confirmed nor carried into effect while a hold stands, and never of a minor.
+CREATE FUNCTION custody.check_wish(values_ jsonb, kit_ custody.kit) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF kit_.holds > 0 THEN
+        RAISE EXCEPTION 'no early destruction is confirmed or takes effect while a hold stands'
+            USING ERRCODE = 'CU002';
+    END IF;
+    IF values_ ->> 'type' = 'destruction.confirmed' AND NOT coalesce((
+        SELECT e.type = 'destruction.requested' FROM custody.event e
+        WHERE e.kit = kit_.number AND (e.subject <> values_ ->> 'subject' OR e.number < (values_ ->> 'number')::int)
+          AND (e.type IN ('destruction.requested', 'destruction.confirmed', 'destruction.taken_back',
+                          'destruction.cooled_off', 'term.extended', 'report.declared', 'kit.linked',
+                          'kit.linked_by_order')
+               OR (e.type = 'term.corrected' AND convert_from(e.bytes, 'UTF8')::jsonb ->> 'age_class' <> 'adult'))
+        ORDER BY e.recorded_at DESC, e.number DESC LIMIT 1), false) THEN
+        RAISE EXCEPTION 'the victim has not asked for destruction' USING ERRCODE = 'CU002';
+    END IF;
+    IF values_ ->> 'type' = 'destruction.confirmed' AND NOT custody.of_age(kit_.number) THEN
+        RAISE EXCEPTION 'evidence of a minor is not destroyed before the term' USING ERRCODE = 'CU002';
+    END IF;
+END $$;
+
 -- What is refused about terms: one person never brings an end forward, and the clock only after the cooling-off;
 -- no term stands under another policy than the kit's, or is shorter than that says; a notice is due before the end;
 -- nothing expires, and no disposal is approved or carried out, before the victim was told and the notice period is
@@ -81,6 +136,7 @@ BEGIN
         IF NOT custody.may_name(values_, kit_, policy) THEN
             RAISE EXCEPTION 'this is not the policy that the kit keeps' USING ERRCODE = 'CU002';
         END IF;
+        PERFORM custody.check_days(values_, kit_.number, policy);
     ELSIF step_.type IN ('destruction.confirmed', 'key.destroyed') THEN
         policy := custody.adopted(custody.kept_policy(kit_.number, (values_ ->> 'number')::int));
     END IF;
@@ -122,9 +178,9 @@ BEGIN
         IF NOT coalesce(until >= custody.over(policy, at, period), false) THEN
             RAISE EXCEPTION 'the cooling-off is shorter than the policy says' USING ERRCODE = 'CU002';
         END IF;
-        IF NOT custody.of_age(kit_.number) THEN
-            RAISE EXCEPTION 'evidence of a minor is not destroyed before the term' USING ERRCODE = 'CU002';
-        END IF;
+    END IF;
+    IF step_.type IN ('destruction.confirmed', 'destruction.cooled_off') THEN
+        PERFORM custody.check_wish(values_, kit_);
     END IF;
     IF step_.type = 'key.destroyed' THEN
         period := (policy #>> '{contest,period}')::interval;

@@ -37,6 +37,8 @@ FUNCTIONS = (
     "over_before_wish(text, integer)",
     "may_name(jsonb, custody.kit, jsonb)",
     "over(jsonb, timestamptz, interval)",
+    "check_days(jsonb, text, jsonb)",
+    "check_wish(jsonb, custody.kit)",
     "check_policy()",
     "check_hold(jsonb, text, custody.step)",
     "check_term(jsonb, custody.kit, custody.step)",

@@ -335,7 +335,7 @@ async def begin(service: AsyncEngine, clerk: AsyncEngine) -> Story:
 
 
 async def _adopt(ledger: Ledger) -> None:
-    """The policy that `Story.registered` names, with periods of a day; it is never in force."""
+    """The policy that `Story.registered` names, with periods of a day; every other one comes before it."""
     day = {"period": "P1D", "source": "Invented for the stories.", "confirmed": False}
     told = {
         "id": "be",
@@ -343,7 +343,7 @@ async def _adopt(ledger: Ledger) -> None:
         "country": "BE",
         "centre": None,
         "adopted_on": "2020-01-01",
-        "valid_from": "2999-01-01",
+        "valid_from": "2018-01-01",
         "time_zone": "Europe/Brussels",
         "kept": {"adult": day, "minor": day, "unknown": day},
         "notice": day,

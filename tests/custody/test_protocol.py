@@ -285,7 +285,6 @@ TERM = {
     "start": "2026-01-01",
     "end": "2026-01-01",
     "notice_on": "2026-01-01",
-    "over_at": "2026-01-02T00:00:00.000000Z",
 }
 ITEM = {"item": 1, "group": "sample"}
 
@@ -301,13 +300,17 @@ class Walk:
         self.db, self.chance, self.advance = byhand, chance, advance
         self.number = new_number()
         self.told: list[str] = []
+        self.over_at = write_moment(byhand.now() + timedelta(days=1))
 
     def register(self) -> None:
         """A kit with two packages whose term is long over: what PostgreSQL allows is in question here."""
         facts: list[tuple[str, dict[str, Any]]] = [
             ("kit.registered", {"centre": NURSE.organisation, "examined_on": "2026-01-01"}),
             ("package.packed", {"packages": [self._new(1), self._new(2)], "items": [{**ITEM, "package": 1}]}),
-            ("term.agreed", {**self._of("age_class"), **self._of("policy"), "term": TERM}),
+            (
+                "term.agreed",
+                {**self._of("age_class"), **self._of("policy"), "term": {**TERM, "over_at": self.over_at}},
+            ),
         ]
         kit: Kit | None = None
         events, heads = [], {"custody": 0, "choices": 0}
@@ -326,6 +329,7 @@ class Walk:
         assert kit is not None
         expected = {f"custody:{self.number}": 0, f"choices:{self.number}": 0}
         self.db.append(NURSE, events, {self.number: kit}, expected=expected)
+        self.advance(timedelta(days=2))
 
     def _new(self, package: int) -> dict[str, Any]:
         return {"package": package, "kind": "bag", "storage": "dry"}
@@ -349,7 +353,7 @@ class Walk:
         kit = None if not self.told else self.db.kit(self.number)
         offers = [*kit.handovers, _hex(self.chance)] if kit else []
         holds = [*kit.holds, _hex(self.chance)] if kit else []
-        soon = self.chance.choice(["2026-01-02T00:00:00.000000Z", "2096-01-01T00:00:00.000000Z"])
+        soon = self.chance.choice([self.over_at, "2096-01-01T00:00:00.000000Z"])
         values: dict[str, Callable[[], Any]] = {
             "centre": lambda: NURSE.organisation,
             "examined_on": lambda: "2026-01-01",
@@ -535,7 +539,14 @@ LEFT_TO_THE_DATABASE = {
         ("CU002", "the notice period would not be over"),
     ],
     "key.destroyed": [("CU002", "the disposal of this kit may still be contested")],
-    "destruction.confirmed": [("CU002", "the cooling-off is shorter")],
+    "destruction.confirmed": [
+        ("CU002", "the cooling-off is shorter"),
+        ("CU002", "the victim has not asked for destruction"),
+        ("CU002", "no early destruction is confirmed or takes effect while a hold stands"),
+    ],
+    "destruction.cooled_off": [
+        ("CU002", "no early destruction is confirmed or takes effect while a hold stands")
+    ],
 }
 TO_THE_END = ("notice.due", "notice.attempted", "term.expired", "disposal.proposed", "disposal.approved")
 

@@ -88,10 +88,10 @@ def noticed(hand: Hand, **fields: Any) -> str:
     return hand.kit.choices_head.digest or ""
 
 
-def agreed_anew(hand: Hand, agreed: dict[str, Any]) -> None:
-    """A kit registered by hand, with this term."""
+def agreed_anew(hand: Hand, agreed: dict[str, Any], examined_on: str | None = None) -> None:
+    """A kit registered by hand, with this term; examined today, or on another day."""
     number = new_number()
-    today = hand.db.now().date().isoformat()
+    today = examined_on or hand.db.now().date().isoformat()
     registered = hand.db.event(
         Fact(
             type="kit.registered",

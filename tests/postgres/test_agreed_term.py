@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ async def hand(database: Database, engines: Engines, advance: Advance) -> AsyncI
 async def test_no_term_is_agreed_that_is_shorter_than_the_policy_or_under_none_that_was_adopted(
     hand: Hand,
 ) -> None:
-    day = (hand.db.now() + 182 * DAY).date().isoformat()
+    day = (hand.db.now() + 110 * DAY).date().isoformat()
     term = {"start": day, "end": day, "notice_on": day, "over_at": hand.at(178)}
     for policy, over_at in ((BELGIUM, hand.at(170)), ({"id": "belgium", "version": 7}, hand.at(400))):
         with refused(PROTOCOL):
@@ -54,6 +55,35 @@ async def test_no_term_is_agreed_that_is_shorter_than_the_policy_or_under_none_t
         agreed_anew(
             hand, {"age_class": "minor", "policy": BELGIUM, "term": {**term, "over_at": hand.at(183)}}
         )
+
+
+async def test_a_term_is_agreed_for_an_examination_that_was_and_leaves_the_notice_period(hand: Hand) -> None:
+    later = dump([replace(POLICY, version=2, valid_from=date(2090, 1, 1))])
+    await adopt(hand.story, later, version=2)
+    day = hand.db.now().date().isoformat()
+    term = {"start": day, "end": day, "notice_on": day}
+    minor: dict[str, Any] = {"age_class": "minor", "policy": BELGIUM}
+    adult = {**minor, "age_class": "adult"}
+    long_ago, to_come, distant = "2019-06-01", hand.at(3)[:10], hand.at(365.25 * 80)
+    for agreed, over_at, examined_on in (
+        (adult, hand.at(57), long_ago),  # its six months are over, and nobody could be told of it
+        (minor, distant, "1970-01-01"),  # before the policy
+        (minor, distant, to_come),
+        ({**minor, "policy": {"id": "belgium", "version": 2}}, distant, day),  # not valid yet
+    ):
+        with refused(PROTOCOL):
+            agreed_anew(hand, {**agreed, "term": {**term, "over_at": over_at}}, examined_on)
+    agreed_anew(hand, {**adult, "term": {**term, "over_at": hand.at(60)}}, long_ago)
+    agreed_anew(hand, {**minor, "term": {**term, "over_at": distant}}, hand.at(-1)[:10])
+
+
+async def test_no_notice_falls_due_so_late_that_the_notice_period_is_not_left(hand: Hand) -> None:
+    said: dict[str, Any] = {"how": "in_person", "policy": BELGIUM}
+    term: dict[str, Any] = {"start": "2026-01-01", "end": hand.at(400)[:10], "over_at": hand.at(401)}
+    for days in (400, 350, 344):
+        with refused(PROTOCOL):
+            hand.one("term.extended", **said, term={**term, "notice_on": hand.at(days)[:10]})
+    hand.one("term.extended", **said, term={**term, "notice_on": hand.at(340)[:10]})
 
 
 async def test_a_corrected_age_that_shortens_the_term_leaves_the_notice_period(hand: Hand) -> None:
@@ -147,7 +177,11 @@ async def test_no_notice_is_settled_before_the_grace_is_over(hand: Hand) -> None
 async def test_no_term_moves_where_the_victim_wishes_the_evidence_destroyed(hand: Hand) -> None:
     await adopt(hand.story, dump([replace(POLICY, version=2, adult=sourced("P1Y"))]), version=2)
     term = {"start": "2026-01-01", "end": "2026-02-01", "notice_on": "2026-01-01", "over_at": hand.at(400)}
-    said = {"how": "by_law", "reason": "a later policy", "policy": {"id": "belgium", "version": 2}}
+    said: dict[str, Any] = {
+        "how": "by_law",
+        "reason": "a later policy",
+        "policy": {"id": "belgium", "version": 2},
+    }
 
     def move(forged: bool = True) -> None:
         (hand.forged if forged else hand.one)("term.moved", COORDINATOR, **said, term=term)
@@ -178,6 +212,32 @@ async def test_no_cooling_off_is_shorter_than_the_policy_says(hand: Hand) -> Non
     with refused(PROTOCOL):
         hand.two("destruction.confirmed", until=hand.at(27))
     hand.two("destruction.confirmed", until=hand.at(30))
+
+
+async def test_nothing_is_destroyed_early_that_nobody_asked_for_or_while_it_is_held(hand: Hand) -> None:
+    with refused(PROTOCOL):
+        hand.two("destruction.confirmed", until=hand.at(30))
+    hand.one("destruction.requested", how="in_person")
+    hand.one("destruction.taken_back", how="in_person")
+    with refused(PROTOCOL):
+        hand.two("destruction.confirmed", until=hand.at(30))
+    hand.one("destruction.requested", how="in_person")
+    hold: dict[str, Any] = {"id": "ab" * 16, "ground": "safety"}
+    hand.one("hold.placed", hold={**hold, "review_on": "2027-01-01"})
+    with refused(PROTOCOL):
+        hand.two("destruction.confirmed", until=hand.at(30))
+    hand.two("hold.lifted", hold=hold, reason="over")
+    hand.two("destruction.confirmed", until=hand.at(30))
+    with refused(PROTOCOL):  # confirmed once
+        hand.two("destruction.confirmed", until=hand.at(30))
+    hand.one("hold.placed", hold={**hold, "review_on": "2027-01-01"})
+    hand.advance(31 * DAY)
+    day = hand.db.now().date().isoformat()
+    ended: dict[str, Any] = {"start": day, "end": day, "notice_on": day, "over_at": hand.at(0)}
+    with refused(PROTOCOL):
+        hand.one("destruction.cooled_off", CLOCK, term=ended)
+    hand.two("hold.lifted", hold=hold, reason="over")
+    hand.one("destruction.cooled_off", CLOCK, term=ended)
 
 
 async def test_evidence_of_a_minor_is_not_destroyed_early_until_two_staff_saw_that_they_came_of_age(
