@@ -57,6 +57,13 @@ class Directory:
     organisations: Mapping[str, Organisation] = field(default_factory=dict)
     places: Mapping[str, OpenPlace] = field(default_factory=dict)
     appointments: tuple[Appointment, ...] = ()
+    merged: Mapping[str, str] = field(default_factory=dict)
+
+    def human(self, person: str) -> str:
+        """Who this entry of the register turned out to be, where somebody was registered twice."""
+        while person in self.merged:
+            person = self.merged[person]
+        return person
 
     def organisation(self, id_: str, field_: str = "organisation") -> Organisation:
         """Raises Refused naming the field."""

@@ -38,6 +38,10 @@ async def directory(connection: AsyncConnection) -> Directory:
         select(t.organisation.c.id, t.organisation.c.kind, t.organisation.c.name)
     )
     places = await connection.execute(select(t.place).where(t.place.c.closed_at.is_(None)))
+    entry = t.person.c
+    twice = await connection.execute(
+        select(entry.id, entry.merged_into).where(entry.merged_into.is_not(None))
+    )
     return Directory(
         organisations={
             o.id: Organisation(id=o.id, kind=OrganisationKind(o.kind), name=o.name) for o in organisations
@@ -47,6 +51,7 @@ async def directory(connection: AsyncConnection) -> Directory:
             for p in places
         },
         appointments=await appointments(connection, today),
+        merged={each.id: each.merged_into for each in twice},
     )
 
 

@@ -97,7 +97,15 @@ def _carried_out(x: Doing, o: c.CarryOutDisposal, s: Seen) -> Decided:
         permit("disposal.carry_out", x.actor, kit)
         approvers.append(_approver(x, kit))
     observer = _observer(x, o)
-    return disposal.carry_out(s, o, x.actor, observer, *approvers, unanswered_requests=x.unanswered)
+    return disposal.carry_out(
+        s,
+        o,
+        x.actor,
+        observer,
+        *approvers,
+        unanswered_requests=x.unanswered,
+        human=x.directory.human,
+    )
 
 
 DOORS: Final[tuple[Door, ...]] = (

@@ -21,7 +21,7 @@ The clock only makes work (``retention.keeping``); people destroy. The rules tha
 Pure: no database, no clock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -150,11 +150,13 @@ def carry_out(
     observer: Actor | None,
     *approvers: Actor,
     unanswered_requests: int = 0,
+    human: Callable[[str], str] = str,
 ) -> Decided:
     """Destroy what was approved: each package and item of a cart scanned, before an observer who signs after.
 
     ``approvers`` are the people whom the approvals of these kits name; of what was found after its kit was
-    disposed of, who approved that disposal, or who signed as the second that nothing was left.
+    disposed of, who approved that disposal, or who signed as the second that nothing was left. ``human`` says
+    who an entry of the register turned out to be, of somebody registered twice.
 
     What was looked for and is not there, and a seal that is not as recorded, are findings: they are recorded
     at once, need no observer, stop their kit and nothing is destroyed with them. Send the rest of the cart
@@ -172,15 +174,24 @@ def carry_out(
         _must_be_complete(cart)
     if observer is None:
         raise NeedsSecond
-    _must_be_three(order, actor, observer, carts)
+    _must_be_three(order, actor, observer, carts, human)
     return Decided(facts=tuple(fact for cart in carts for fact in _destroyed(cart, actor, observer)))
 
 
-def _must_be_three(order: CarryOutDisposal, actor: Actor, observer: Actor, carts: Sequence[_Cart]) -> None:
-    involved = {actor.person, *(cart.approver.person for cart in carts)}
-    if observer.person is None or observer.person in involved:
+def _must_be_three(
+    order: CarryOutDisposal,
+    actor: Actor,
+    observer: Actor,
+    carts: Sequence[_Cart],
+    human: Callable[[str], str],
+) -> None:
+    def humans(people: Iterable[str | None]) -> set[str]:
+        return {human(each) for each in people if each is not None}
+
+    involved = humans((actor.person, *(cart.approver.person for cart in carts)))
+    if observer.person is None or human(observer.person) in involved:
         raise Refused("Who approves, who carries out and who observes a disposal are three people.")
-    if observer.person in {cart.kit.disposal.proposed_by for cart in carts if cart.kit.disposal}:
+    if human(observer.person) in humans(cart.kit.disposal.proposed_by for cart in carts if cart.kit.disposal):
         raise Refused("Who proposed a disposal does not observe it: ask somebody who is not involved.")
     if observer.function not in OBSERVERS:
         raise Refused("The observer is an employee of the hospital or of a centre.")

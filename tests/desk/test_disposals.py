@@ -465,6 +465,13 @@ def test_two_people_do_not_destroy_what_is_found_later(desk: Desk, advance: Adva
         answer = cleo.post("disposals", cart_of(wrong, kit, 1))
         assert answer.status_code == 409, answer.text
         assert why in answer.json()["detail"]
+    with desk.database.connect("superuser") as connection:  # registered twice
+        connection.execute(
+            "UPDATE custody.person SET merged_into = %s WHERE id = %s", [CUSTODIAN.person, OTHER_NURSE.person]
+        )
+    answer = cleo.post("disposals", cart_of(OTHER_NURSE, kit, 1))
+    assert answer.status_code == 409, answer.text
+    assert "Who proposed a disposal does not observe it" in answer.json()["detail"]
     assert len(alarms(desk)) == 1
 
 

@@ -22,6 +22,7 @@ from custody.commands import (
     WithdrawDisposal,
 )
 from custody.decision import Decided, Seen
+from custody.directory import Directory
 from custody.handling import labels_printed
 from custody.kit import Kit
 from custody.ledger import MovedOn, place, reading
@@ -112,6 +113,17 @@ def test_who_proposed_does_not_observe() -> None:
 
     with pytest.raises(Refused, match="Who proposed a disposal does not observe it"):
         carry_out(seen, whole(kit.number), CUSTODIAN_2, CUSTODIAN, COORDINATOR)
+
+
+@pytest.mark.parametrize("who", [CUSTODIAN, CUSTODIAN_2, COORDINATOR])
+def test_nobody_observes_under_another_name_what_they_had_a_part_in(who: Actor) -> None:
+    kit, at = approved()
+    seen = Seen(at=at, kits={kit.number: kit})
+    register = Directory(merged={OBSERVER.person or "": "mira-v", "mira-v": who.person or ""})
+
+    with pytest.raises(Refused, match=r"does not observe it|are three people"):
+        carry_out(seen, whole(kit.number), CUSTODIAN_2, OBSERVER, COORDINATOR, human=register.human)
+    carry_out(seen, whole(kit.number), CUSTODIAN_2, OBSERVER, COORDINATOR, human=Directory().human)
 
 
 def test_police_do_not_observe_and_another_coordinator_did_not_approve() -> None:
