@@ -32,7 +32,7 @@ from desk import edge, texts
 from desk.api.disposals import certificate_of, conditions_of, key_dates, observations_of
 from desk.doors import BY_ACTION
 from desk.edge import Signed
-from desk.pages import forms
+from desk.pages import ends, forms
 from desk.pages.page import Shown as Receipt
 from desk.pages.page import day, language, moment, page, trail_words, translated
 from desk.problems import Problem, problem_of
@@ -73,6 +73,7 @@ class Line:
     kit: Kit
     lacks: str | None
     mine: bool
+    ended: str
     waits: "Waits | None" = None
     declined: "Declined | None" = None
 
@@ -174,6 +175,7 @@ async def _list(
     waits = await waiting_for_observers(service, who.actor, at)
     to_destroy = [*found[Retention.APPROVED], *found[Retention.DISPOSED]]
     declined = await declined_by(service, who.actor, to_destroy)
+    policies = await service.policies()
 
     def lines(state: Retention, action: str) -> list[Line]:
         return [
@@ -181,6 +183,7 @@ async def _list(
                 kit,
                 _lacks(request, kit, at),
                 _fits(action, kit, who) and may(action, who.actor, kit),
+                ends.ended(request, kit, at, policies),
                 waits.get(kit.number) if action == "disposal.carry_out" else None,
                 declined.get(kit.number) if action == "disposal.carry_out" else None,
             )

@@ -42,6 +42,7 @@ from desk.pages.steps import GROUPS_OF_KIT, for_kit, for_packages, packages_on_o
 from desk.pages.told import told
 from desk.problems import problem_of
 from retention.holds import unreviewed
+from retention.policy import Policy
 
 router = APIRouter()
 
@@ -83,7 +84,7 @@ async def kit(
         who=who,
         kit=found,
         purpose=purpose,
-        states=_states(request, found, who, at),
+        states=_states(request, found, who, at, await service.policies()),
         steps=for_kit(who.actor, found, purpose),
         groups=tuple(GROUPS_OF_KIT),
         unreviewed=unreviewed(found, at),
@@ -176,7 +177,7 @@ async def _readers(request: Request, who: Signed, kit: Kit, directory: Directory
     return sorted(names.get(r, r) + ("" if r in here else f" ({left})") for r in kit.readers)
 
 
-def _states(request: Request, kit: Kit, who: Signed, at: datetime) -> list[State]:
+def _states(request: Request, kit: Kit, who: Signed, at: datetime, policies: Sequence[Policy]) -> list[State]:
     def _(message: str) -> str:
         return translated(request, message)
 
@@ -198,7 +199,9 @@ def _states(request: Request, kit: Kit, who: Signed, at: datetime) -> list[State
     if of_centre(who.actor, kit):
         more = ""
         if kit.term is not None and kit.legal is Legal.UNREPORTED and kit.retention != "disposed":
-            more = ends.told(request, kit, at, ends.STAFF)
+            more = ends.told(request, kit, at, policies, ends.STAFF)
+            if why := ends.moved(request, kit, policies):
+                more = f"{more}. {why}"
         states.append(State(_(texts._("Term")), _(texts.RETENTION[kit.retention]), "", more))
     return states
 

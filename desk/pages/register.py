@@ -13,7 +13,7 @@ from custody.number import NumberRefused, parse_kit_number
 from custody.refusal import Refused
 from desk import edge, texts
 from desk.edge import Signed
-from desk.pages import forms
+from desk.pages import ends, forms
 from desk.pages.doing import CORRECTED, grown
 from desk.pages.page import page, translated
 from desk.problems import Problem, problem_of
@@ -68,6 +68,12 @@ async def register(
         done = await edge.service(request).register(order, forms.given(form, who, made))
     except (*CORRECTED, NumberRefused) as refusal:
         return await _form(request, who, form, problem_of(refusal))
+    service, kept = edge.service(request), ("", "")
+    kit = (await service.ledger.look(who.actor, [done.kit])).kits.get(done.kit) if done.kit else None
+    if kit is not None:
+        policies = await service.policies()
+        until = ends.told(request, kit, await edge.now(request), policies, ends.STAFF)
+        kept = until, ends.moved(request, kit, policies)
     return await page(
         request,
         "registered.html",
@@ -75,6 +81,7 @@ async def register(
         who=who,
         status=201,
         done=done,
+        kept=kept,
         card=made["card"],
         language=made["agreement"]["language"],
         channel=made["agreement"]["channel"],

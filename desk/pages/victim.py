@@ -230,7 +230,7 @@ async def own(request: Request, who: Annotated[Signed, Depends(edge.acting("own_
 
 
 async def _own(request: Request, who: Signed, kit: Kit, problem: Problem | None = None) -> Response:
-    at = await edge.now(request)
+    at, policies = await edge.now(request), await edge.service(request).policies()
     return await page(
         request,
         "victim.html",
@@ -238,10 +238,10 @@ async def _own(request: Request, who: Signed, kit: Kit, problem: Problem | None 
         who=who,
         status=problem.status if problem else 200,
         problem=problem,
-        standing=_says(request, kit, at),
+        standing=_says(request, kit, at, policies),
         gone=kit.retention is Retention.DISPOSED,
         more=_more(request, kit),
-        ahead=_ahead(request, kit, await edge.service(request).policies(), at),
+        ahead=_ahead(request, kit, policies, at),
         wishes=[_for(w, kit) for w in WISHES if _open(w.action, kit, who)],
         recorded=await _recorded(request, who),
     )
@@ -293,7 +293,7 @@ def _open(action: str, kit: Kit, who: Signed) -> bool:
             return True
 
 
-def _says(request: Request, kit: Kit, at: datetime) -> str:
+def _says(request: Request, kit: Kit, at: datetime, policies: Sequence[Policy]) -> str:
     """How things stand, in one kind sentence."""
     lang = language(request)
 
@@ -327,7 +327,7 @@ def _says(request: Request, kit: Kit, at: datetime) -> str:
         last = kit.disposed_at.astimezone(local).date()
         return _(texts._("It was kept until {day}, and is no longer there."), last)
     if kit.retention in (Retention.RUNNING, Retention.NOTICE_DUE):
-        return ends.told(request, kit, at, ends.VICTIM) or _(ends.VICTIM["over"])
+        return ends.told(request, kit, at, policies, ends.VICTIM) or _(ends.VICTIM["over"])
     return _(ends.VICTIM["over"])
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,11 +12,15 @@ import pytest
 from babel.dates import format_date
 
 from desk.pages.ends import last_day
+from retention.period import end_of
+from retention.policy import AgeClass, dump, load
+from retention.term import agreed_term, last_day_of_grace
 from tests.custody.story import COORDINATOR, NURSE
 from tests.desk.conftest import Desk, new_kit
 from tests.desk.mailbox import mail_server
 from tests.desk.test_card import opens
 from tests.desk.test_notices import PHONE, check, html, kit_over, sending, until_notice
+from tests.desk.test_policies import SEEDS, adopt
 
 Advance = Callable[[timedelta], None]
 
@@ -68,8 +73,46 @@ def test_victim_and_staff_read_the_end_that_a_late_notice_leaves(desk: Desk, adv
 
     until = shown(desk, made["kit"])["expires_at"]
     real = last_day(datetime.fromisoformat(until))
-    assert f"Kept for you until {written(real)}." in opens(desk, made["card"]).text
+    assert f"Kept for you until {written(real)}: the agreed time ends on" in opens(desk, made["card"]).text
     assert f"kept until {written(real)}" in kit_page(desk, made["kit"])
+
+
+def test_one_end_is_told_everywhere_with_the_grace_and_why_no_earlier(desk: Desk, advance: Advance) -> None:
+    """Six months that end on a weekend or a holiday, and two weeks after them."""
+    given = {"channel": "phone", "channel_address": "0400 00 00 77"}
+    (second,) = load((SEEDS / "belgium-2.json").read_bytes())
+    second = replace(second, valid_from=desk.now().date() - timedelta(days=1), adopted_on=date(2020, 1, 1))
+    adopt(desk, dump([second]).decode())
+    while True:
+        at = desk.now()
+        term = agreed_term(second, AgeClass.ADULT, at - timedelta(hours=1))
+        plain = end_of(term.start, second.adult.period)
+        if term.end != plain:
+            break
+        advance(timedelta(days=1))
+    made = desk.at(NURSE).register(at, agreement=agreement(desk, **given))
+    kit, after = made["kit"], last_day_of_grace(term, second)
+    assert plain < term.end < after
+    both = f"the term ends on {written(term.end)}, and the time after it on {written(after)}"
+
+    def told() -> None:
+        page = kit_page(desk, kit)
+        assert f"kept until {written(after)}: {both}" in page
+        assert f"By the months alone it would end on {written(plain)}" in page
+        assert f"Kept for you until {written(after)}: the agreed time ends" in opens(desk, made["card"]).text
+
+    told()
+    advance(timedelta(days=(term.notice_on - term.start).days + 1))
+    assert check(desk).notices_due == 1
+    order(desk, "notices/attempts", kit=kit, how="reached")
+    told()
+    until = datetime.fromisoformat(shown(desk, kit)["expires_at"])
+    assert last_day(until) == after
+    advance(until - desk.now() + timedelta(minutes=1))
+    check(desk)
+    ended = f"term ended on {written(term.end)}, and the time after it on {written(after)}"
+    assert ended in kit_page(desk, kit)
+    assert ended in html(desk.at(COORDINATOR), "GET", "/disposals")
 
 
 def agreement(desk: Desk, **given: Any) -> dict[str, Any]:
