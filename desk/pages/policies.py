@@ -18,6 +18,7 @@ from custody import access, reading
 from custody.ledger import MovedOn
 from custody.ledger import reading as seen_by
 from custody.number import NumberRefused
+from custody.people import STAFF
 from custody.permission import PERMISSIONS, may
 from custody.purpose import TASK
 from custody.refusal import NotSeen, Refused
@@ -116,6 +117,7 @@ async def policies(request: Request, who: Reader) -> Response:
         versions=[_version(request, each) for each in reversed(found)],
         drawn=_drawn(known, here, at),
         here=here,
+        none_here=bool(found) and here is None and who.actor.function in STAFF,
         waiting_for=[
             {**row, "reference": _reference(row["command"])}
             for row in rows

@@ -21,7 +21,8 @@ from retention.policy import AgeClass, Policy, dump, load
 from retention.protection import COMPARED
 from tests.custody.byhand import ByHand
 from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, OFFICER, OTHER_NURSE, new_number
-from tests.desk.conftest import Desk
+from tests.desk.conftest import Desk, new_kit
+from tests.postgres.test_agreed_policy import adopted as adopted_by_hand
 from tests.retention.reckoning import sourced
 
 SEEDS = Path(str(files("retention").joinpath("seed")))
@@ -115,6 +116,7 @@ def test_what_breaks_a_rule_is_refused_before_anybody_else_is_asked_to_sign(desk
         answer = coordinator.post(ADOPTIONS, {"document": document})
         assert answer.status_code in (409, 422), answer.text
         assert says in answer.json()["detail"]
+        assert "[0]" not in answer.json()["detail"], "the file has one policy"
     assert desk.count() == before
     assert coordinator.get("proposals").json()["proposals"] == []
 
@@ -266,6 +268,25 @@ def test_the_list_goes_on_where_it_was_told_to(desk: Desk, monkeypatch: pytest.M
     assert [each["kit"] for each in first["kits"]] == kits[:2]
     assert [each["kit"] for each in rest["kits"]] == kits[2:]
     assert "more" not in rest
+
+
+def test_a_centre_with_policies_of_two_countries_is_told_so_and_gets_out(desk: Desk) -> None:
+    """As it could be adopted once: an own policy with the wrong country, then one with the right one."""
+    own = second_version(desk, version=1, centre=COORDINATOR.organisation)
+    for identifier, country in (("own-fr", "FR"), ("own-be", "BE")):
+        document = dump([replace(own, id=identifier, country=country)])
+        with ByHand(desk.database) as hand:
+            adopted_by_hand(hand, document, {"id": identifier, "version": 1}, signed=True)
+    nurse, order = desk.at(NURSE), new_kit(desk.now())
+    refused = nurse.post("kits", order)
+    assert (refused.status_code, "later version that corrects the country" in refused.text) == (422, True)
+    html = {"accept": "text/html"}
+    assert "Nothing can be registered here today" in nurse.client.get("/policies", headers=html).text
+
+    adopt(desk, dump([replace(own, id="own-fr", version=2)]).decode())
+
+    assert nurse.post("kits", order).status_code == 201
+    assert "Nothing can be registered" not in nurse.client.get("/policies", headers=html).text
 
 
 # Read aloud
