@@ -1,7 +1,9 @@
 """What somebody meets who has not seen the pages before."""
 
-from tests.custody.story import COORDINATOR, NURSE
-from tests.pages.conftest import Pages, Visitor
+from tests.custody.story import COORDINATOR, MAGISTRATE, NURSE, OFFICER
+from tests.desk.disposed import apart, with_hospital
+from tests.desk.test_edge import linked
+from tests.pages.conftest import PHONE, WIDE, Pages, Visitor
 from tests.pages.doings import FORM, fill_registration, register
 from tests.pages.test_every_page import WIDER
 from tests.pages.test_victim import card_of, enter
@@ -150,3 +152,41 @@ def test_a_scanner_in_a_seal_field_sends_nothing_and_adds_nothing(pages: Pages) 
     assert pages.desk.count() == before
     assert nurse.page.input_value(f"[name='seal:{kit}.1']") == "S-1"
     assert nurse.page.is_checked(f"input[name='condition:{kit}.1'][value=broken]")
+
+
+HEAD = "() => document.querySelector('header.top').getBoundingClientRect().height"
+NARROWEST = """() => Math.min(...[...document.querySelectorAll("dl.facts dd")].map(
+    (e) => e.getBoundingClientRect().width))"""
+
+
+def test_the_head_of_a_page_is_one_row_on_a_desk_and_two_on_a_phone(pages: Pages) -> None:
+    hanna = apart(lambda: with_hospital(pages.desk))
+    for person, size, most in ((COORDINATOR, WIDE, 70), (OFFICER, PHONE, 115), (hanna, PHONE, 115)):
+        visitor = pages.at(person, size=size)
+        assert visitor.page.evaluate(HEAD) < most, person.name
+        assert visitor.page.evaluate(WIDER) <= 0
+
+
+def test_what_is_signed_second_can_be_read_on_a_phone(pages: Pages) -> None:
+    desk = pages.desk
+    kit = desk.at(NURSE).register(desk.now())["kit"]
+    sure = {"identity": "confirmed", "free_will": "confirmed"}
+    for path, given in (("destructions", {"how": "in_person"}), ("destructions/confirmations", sure)):
+        done = desk.at(NURSE).post(path, {"kit": kit, **given})
+        assert done.status_code in (201, 202), done.text
+    coordinator = pages.at(COORDINATOR)
+    coordinator.go(f"/signatures/{done.json()['proposal']}")
+    assert coordinator.sees("Second signature")
+    assert coordinator.page.evaluate(NARROWEST) > 150
+
+
+def test_a_package_with_nothing_to_do_has_no_empty_line_on_a_phone(pages: Pages) -> None:
+    kit = linked(pages.desk)
+    magistrate = pages.at(MAGISTRATE)
+    magistrate.go(f"/kits/{kit}")
+    magistrate.check(purpose="court")
+    magistrate.press("Open the kit")
+    assert magistrate.sees("Custody trail")
+    next_steps = magistrate.page.locator("td[data-label='Next']")
+    assert next_steps.count() == 3
+    assert not any(each.is_visible() for each in next_steps.all())
