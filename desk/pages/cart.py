@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import TypeAdapter
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from custody import commands as c
@@ -343,7 +343,7 @@ async def _observers(request: Request, who: Signed, cart: Cart) -> list[Observer
 async def begin(request: Request, who: Doer) -> Response:
     """The cart with nothing scanned yet, or with what this person had scanned before the observer declined;
     kits are named in the address."""
-    fields = [("kit", n) for n in request.query_params.getlist("kit")]
+    fields: list[tuple[str, str | UploadFile]] = [("kit", n) for n in request.query_params.getlist("kit")]
     if (before := request.query_params.get("scanned")) is not None:
         fields += await _scanned(request, who, before)
     return await _shown(request, who, await _cart(request, who, FormData(fields)))

@@ -89,19 +89,24 @@ def _next(kind: str, event: Event, giver: str) -> tuple[str, bool]:
 
 def drawing(found: Sequence[Stretch], words: Mapping[str, str]) -> Markup:
     """A list with one bar for each package. Widths follow the order of hands, not hours: a night in a bag and
-    a year in a freezer are both to be read. ``words``: ``title``, ``package`` (short), ``way``."""
+    a year in a freezer are both to be read; on a phone the names stand whole below the bar. ``words``:
+    ``title``, ``package`` (short), ``way``."""
     rows: dict[int, list[Stretch]] = {}
     for each in found:
         rows.setdefault(each.package, []).append(each)
     names = [n for n in dict.fromkeys(s.name for s in found) if n]
     colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     lines = [
-        Markup('<li><span>{}{}</span><svg role="img" aria-label="{}" height="{}">{}</svg></li>').format(
+        Markup(
+            '<li><span>{}{}</span><svg role="img" aria-label="{}" height="{}">{}</svg>'
+            '<span class="names" aria-hidden="true">{}</span></li>'
+        ).format(
             words["package"],
             package,
             ", ".join(words["way"] if s.way else s.name for s in row),
             HIGH,
             _row(row, colour, words["way"]),
+            " → ".join(s.name for s in row if not s.way and s.name),
         )
         for package, row in rows.items()
     ]
