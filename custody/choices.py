@@ -226,10 +226,12 @@ def refuse_new(kit: Kit, event: Event) -> None:
     words = BY_CLOCK if event.who.get("function") == "clock" else BY_PEOPLE
     before = kit.term_before_wish
     shorter = before is not None and event.type in NEVER_EARLIER and _over_at(event) < before.over_at
+    cooling = kit.destruction.until if kit.destruction else None
+    thinks = cooling is not None and cooling > at  # over by its own end, while the victim can think again
     sends = event.type in ("notice.due", "notice.repeated", "notice.queued") and event.get("channel")
     if (
         (event.type == "term.expired" and (untold or not over))
-        or (event.type in ("disposal.approved", "disposal.carried_out") and untold and not closed)
+        or (event.type in ("disposal.approved", "disposal.carried_out") and (untold or thinks) and not closed)
         or (event.type == "disposal.approved" and closed and not left(kit))
         or (event.type == "destruction.confirmed" and not of_age)
         or (sends and (sends not in BY_SERVICE or sends != kit.channel))

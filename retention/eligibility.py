@@ -270,7 +270,10 @@ def _term(kit: Kit, at: datetime, shown: _Shown) -> tuple[Condition, ...]:
     over = kit.retention in EXPIRED and kit.term is not None and is_over(kit.term, at)
     early = asked_early(kit)
     settled = notice_settled(kit)
-    waited = kit.expires_at is not None and kit.expires_at <= at
+    # A term can be over by its own end while a cooling-off runs: that was promised to the victim too.
+    cooling = kit.destruction.until if kit.destruction else None
+    until = max(kit.expires_at, cooling) if kit.expires_at and cooling else kit.expires_at
+    waited = until is not None and until <= at
     told = (  # the end of the cooling-off settles it
         "The victim asked for the destruction, two people confirmed it, and the time to think is over."
         if early
@@ -304,7 +307,7 @@ def _term(kit: Kit, at: datetime, shown: _Shown) -> tuple[Condition, ...]:
             "Who was told has time until {until}. Nothing is disposed of before."
             if settled
             else "The time after the notice is not over.",
-            values={"until": kit.expires_at} if settled and not waited else {},
+            values={"until": until} if settled and not waited else {},
         ),
     )
 

@@ -166,7 +166,7 @@ BEGIN
     END IF;
     IF (step_.type = 'term.expired' AND (kit_.expires_at IS NULL OR kit_.expires_at > at OR kit_.term_over_at > at))
        OR (step_.type IN ('disposal.approved', 'disposal.carried_out') AND kit_.retention <> 'disposed'
-           AND (kit_.expires_at IS NULL OR kit_.expires_at > at)) THEN
+           AND (kit_.expires_at IS NULL OR kit_.expires_at > at OR coalesce(kit_.cooling_until > at, false))) THEN
         RAISE EXCEPTION 'the victim was not told of the end of the term, or it is not over' USING ERRCODE = 'CU002';
     END IF;
     IF step_.type IN ('disposal.approved', 'disposal.carried_out', 'disposal.nothing_left')

@@ -13,7 +13,7 @@ from retention.holds import place_hold
 from retention.keeping import take_back_destruction
 from tests.conftest import Database, Engines
 from tests.custody.byhand import ByHand, refused
-from tests.custody.story import begin
+from tests.custody.story import COORDINATOR, CUSTODIAN, begin
 from tests.postgres.forging import PROTOCOL
 from tests.postgres.hand import BELGIUM, DAY, Advance, Hand, noticed
 from tests.retention.kept import BELGIUM as POLICIES
@@ -81,6 +81,21 @@ async def test_nothing_expires_before_the_cooling_off_is_over_though_the_term_wa
     hand.one("destruction.cooled_off", CLOCK, term=to_document(kit.term))
     assert hand.column("expires_at") == kit.destruction.until
     assert hand.column("expires_at") > kit.term.over_at
+
+
+async def test_no_disposal_is_approved_while_the_victim_can_think_again(hand: Hand) -> None:
+    noticed(hand)
+    hand.one("notice.attempted", how="reached", until=hand.at(62))
+    hand.advance(45 * DAY)
+    confirmed(hand)
+    hand.until(hand.kit.expires_at)
+    hand.one("term.expired", CLOCK)
+    hand.one("disposal.proposed", CUSTODIAN, packages=[{"package": 1}])
+    with refused(PROTOCOL):
+        hand.forged("disposal.approved", COORDINATOR)
+    assert hand.kit.destruction is not None
+    hand.until(hand.kit.destruction.until)
+    hand.one("disposal.approved", COORDINATOR)
 
 
 @pytest.mark.parametrize("ends", ["taken back", "hold"])

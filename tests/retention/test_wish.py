@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from custody.commands import (
+    ApproveDisposal,
     AskDestruction,
     ConfirmDestruction,
     CorrectAge,
@@ -26,7 +27,7 @@ from custody.protocol import Legal, Retention
 from custody.refusal import Refused
 from retention.commands import ConfirmMajority
 from retention.deciding import confirm_majority
-from retention.disposal import propose
+from retention.disposal import approve, propose
 from retention.holds import lift_hold, place_hold
 from retention.keeping import (
     ask_destruction,
@@ -38,7 +39,7 @@ from retention.keeping import (
     take_back_destruction,
     withdraw,
 )
-from retention.notice import answered, attempt, fall_due
+from retention.notice import answered, attempt, expire, fall_due
 from retention.period import Period
 from retention.policy import ExtensionUntil, Policy
 from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE, NURSE_2, OFFICE, ZONE
@@ -228,6 +229,26 @@ def test_it_is_taken_back_also_where_the_cooling_off_ended_after_the_term_and_th
 
     assert kit.retention is Retention.RUNNING
     assert over_at(kit) - at >= timedelta(days=60)
+
+
+def test_nothing_is_disposed_of_while_the_victim_can_think_again_though_the_term_is_over() -> None:
+    kit, _ = noticed()
+    over = kit.expires_at
+    assert over is not None
+    kit, until = confirmed(kit, over - 15 * DAY)
+    kit = then(kit, expire(kit, BELGIUM, over), over)
+    early, wish = until - timedelta(minutes=1), ProposeDisposal(kit=kit.number)
+
+    with pytest.raises(Refused, match="has time until"):
+        propose(kit, wish, CUSTODIAN, early)
+    kit = then(kit, propose(kit, wish, CUSTODIAN, until), early)
+    order = ApproveDisposal(kit=kit.number)
+    with pytest.raises(Refused, match="has time until"):
+        approve(kit, order, COORDINATOR, early)
+    in_time = approve(kit, order, COORDINATOR, until)
+    with pytest.raises(Refused, match="not possible"):
+        then(kit, in_time, early)
+    assert then(kit, in_time, until).retention is Retention.APPROVED
 
 
 def test_a_report_ends_the_wish_and_so_nothing_is_left_to_take_back() -> None:
