@@ -1,4 +1,4 @@
-"""Who is signed in, and the open registers: organisations, places, policies. No kit stands in any of them."""
+"""Who is signed in, and registers in which no kit stands: organisations, places, policies."""
 
 from typing import Annotated
 
@@ -21,7 +21,7 @@ from desk.api.answers import (
     answer,
 )
 from desk.api.document import describes
-from desk.edge import CALENDAR, Signed, service, signed_in
+from desk.edge import CALENDAR, Signed, acting, service, signed_in
 from retention.policy import Policy
 
 router = APIRouter(tags=["people and places"])
@@ -109,7 +109,7 @@ async def places(request: Request, who: Person) -> Response:
     summary="Retention policies that were adopted, every version",
     openapi_extra=describes(answers={200: Policies}),
 )
-async def policies(request: Request, who: Person) -> Response:
+async def policies(request: Request, who: Annotated[Signed, Depends(acting("policy.read"))]) -> Response:
     return answer(Policies(policies=tuple(_policy(each) for each in await service(request).policies())))
 
 

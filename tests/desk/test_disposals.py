@@ -103,6 +103,14 @@ def test_nobody_signs_in_the_place_of_the_observer_who_was_asked(desk: Desk, adv
     assert state(desk, kit) == "approved"
 
 
+def test_policies_are_for_staff_and_not_for_an_observer_or_the_police(desk: Desk) -> None:
+    for other in (with_hospital(desk), OFFICER):
+        answer = desk.at(other).get("policies")
+        assert answer.status_code == 403, answer.text
+        assert desk.at(other).get("organisations").status_code == 200
+    assert desk.at(OTHER_NURSE).get("policies").status_code == 200
+
+
 def test_an_observer_is_named_and_is_not_involved(desk: Desk, advance: Advance) -> None:
     (kit,) = approved(desk, advance)
     cleo = desk.at(CUSTODIAN_2)
