@@ -18,6 +18,63 @@ LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT least(interval '2 days', period / 5) $$;
 
+-- The earliest end of a period of a policy that is counted from this instant: the same time of the local day, less
+-- the room that every check leaves. Where a month of the calendar has no such date, its last day is counted at
+-- the centre, as the service counts it. A zone that PostgreSQL does not know stands at UTC.
+CREATE FUNCTION custody.over(policy jsonb, since timestamptz, period interval) RETURNS timestamptz
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    zone text := coalesce(policy ->> 'time_zone', 'UTC');
+BEGIN
+    RETURN (since AT TIME ZONE zone + period) AT TIME ZONE zone - custody.room(period);
+EXCEPTION WHEN invalid_parameter_value THEN
+    RETURN (since AT TIME ZONE 'UTC' + period) AT TIME ZONE 'UTC' - custody.room(period);
+END $$;
+
+-- What is refused about the day of an examination and the days of a term: an examination that is still to come, a
+-- policy that was not valid on its day, an end before the victim could be told of it and have the whole notice
+-- period, and a notice that would not leave that period. No zone is farther from Greenwich than 14 hours.
+CREATE FUNCTION custody.check_days(values_ jsonb, kit_number text, policy jsonb) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    at timestamptz := (values_ ->> 'recorded_at')::timestamptz;
+    over_at timestamptz := (values_ #>> '{term,over_at}')::timestamptz;
+    notice interval := (policy #>> '{notice,period}')::interval;
+    examined_on date;
+BEGIN
+    IF values_ ->> 'type' = 'term.agreed' THEN
+        examined_on := custody.last_said('custody:' || kit_number, 2, ARRAY['kit.registered']) ->> 'examined_on';
+        IF examined_on > ((at + interval '14 hours') AT TIME ZONE 'UTC')::date
+           OR examined_on < (policy ->> 'valid_from')::date THEN
+            RAISE EXCEPTION 'no term is agreed for an examination to come, or under a policy not valid then'
+                USING ERRCODE = 'CU002';
+        END IF;
+        IF NOT coalesce(over_at >= custody.over(policy, at, notice), false) THEN
+            RAISE EXCEPTION 'the term would end before the notice period is over' USING ERRCODE = 'CU002';
+        END IF;
+    END IF;
+    IF ((values_ #>> '{term,notice_on}')::date + notice) AT TIME ZONE 'UTC' - custody.room(notice) > over_at THEN
+        RAISE EXCEPTION 'the notice would not leave the notice period before the end' USING ERRCODE = 'CU002';
+    END IF;
+END $$;
+
+-- When the term was over that stood before a wish of the victim ended it; null where no wish did.
+CREATE FUNCTION custody.over_before_wish(kit_number text, before integer) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT (custody.last_said('choices:' || kit_number, (now_ ->> 'number')::int, sets.the_term)
+            #>> '{term,over_at}')::timestamptz
+    FROM (SELECT ARRAY['term.agreed', 'term.restarted', 'term.corrected', 'term.extended', 'term.moved',
+                       'report.withdrawn']) sets (the_term),
+         custody.last_said('choices:' || kit_number, before, sets.the_term || 'destruction.cooled_off'::text) now_
+    WHERE now_ ->> 'type' = 'destruction.cooled_off'
+$$;
+
 -- This policy version as it was adopted. Refused where nobody did.
 CREATE FUNCTION custody.adopted(named jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE
