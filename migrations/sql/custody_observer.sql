@@ -75,7 +75,7 @@ AS $$
 $$;
 
 -- Where one person is asked, nobody else signs. What the transaction writes under this signature is looked at
--- in custody.check_observer.
+-- in custody.check_observer, and a policy in custody.check_policy.
 CREATE FUNCTION custody.check_signer() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -92,6 +92,7 @@ BEGIN
             RAISE EXCEPTION 'this signature is asked of another person' USING ERRCODE = 'CU002';
         END IF;
         PERFORM set_config('custody.observing', coalesce(NEW.signer, ''), true);
+        PERFORM set_config('custody.signed_about', coalesce(NEW.kit, ''), true);
     END IF;
     RETURN NEW;
 END $$;

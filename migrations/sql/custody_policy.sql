@@ -184,6 +184,9 @@ BEGIN
     IF NOT coalesce(fine, false) THEN
         RAISE EXCEPTION 'this is no retention policy that could be read' USING ERRCODE = 'CU003';
     END IF;
+    IF coalesce(current_setting('custody.signed_about', true), '') <> '' THEN
+        RAISE EXCEPTION 'what was signed is about a kit, and no policy' USING ERRCODE = 'CU003';
+    END IF;
     RETURN NEW;
 END $$;
 

@@ -304,6 +304,20 @@ async def test_a_coordinator_adopts_a_policy_and_another_of_the_staff_signs(
         adopted(hand.db, told(version=2), {"id": "belgium", "version": 2}, signed=True, by=by, second=second)
 
 
+async def test_what_was_signed_about_a_kit_adopts_no_policy(hand: Hand) -> None:
+    second = told(version=2)
+    event = hand.db.event(adoption(second, {"id": "belgium", "version": 2}, COORDINATOR, NURSE_2))
+    signed: dict[str, Any] = {
+        "policy": base64.b64encode(second).decode(),
+        "proposal": hand.db.propose(COORDINATOR, hand.number),
+    }
+    with refused(BYTES):
+        hand.db.append(NURSE_2, [event], documents={}, **signed)
+    hand.db.append(
+        NURSE_2, [event], documents={}, **signed | {"proposal": hand.db.propose(COORDINATOR, None)}
+    )
+
+
 @pytest.mark.parametrize(
     "document",
     [
