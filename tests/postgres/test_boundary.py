@@ -66,7 +66,7 @@ CHOICES = {
     *("choices_head", "retention", "age_class", "policy", "term", "notice_due_at", "decided_by"),
     *("language", "channel", "card", "reported_at", "destruction", "disposal", "disposed_at"),
     *("key_destroyed_at", "asked", "readers", "channel_proved_at", "extensions", "remind_on", "attempts"),
-    *("expires_at", "of_age_at"),
+    *("expires_at", "of_age_at", "term_before_wish"),
 }
 """What other organisations never learn of a kit."""
 OF_THE_KIT = {
