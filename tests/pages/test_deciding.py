@@ -51,7 +51,7 @@ def test_a_hold_is_placed_reviewed_and_lifted_at_the_pages(pages: Pages) -> None
     coordinator.press("The hold was looked at again")
 
     assert coordinator.sees("Recorded")
-    assert coordinator.sees("the centre holds it")
+    assert coordinator.sees("The centre holds it")
 
 
 def test_a_destruction_asks_for_identity_and_free_will_apart(pages: Pages) -> None:
