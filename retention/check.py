@@ -198,15 +198,22 @@ class _Run:
     # --- many kits in one transaction
 
     async def move_together(self, agenda: Iterator[_Due], at_once: int) -> None:
-        """Batch after batch; the next one is decided while the last one is written."""
+        """Batch after batch; the next one is decided while the last one is written.
+
+        Where the same kit has something to do in both, as after an outage, the last one is written first:
+        decided on what stood before, it would have to be looked at again, later than its turn.
+        """
         writing: asyncio.Task[None] | None = None
+        moving: frozenset[str] = frozenset()
         try:
             for dues in _batches(agenda, at_once):
+                if writing is not None and not moving.isdisjoint(dues):
+                    await writing
                 steps = await self._decided(dues)
                 if writing is not None:
                     await writing
                 await self.sign_of_life()
-                writing = asyncio.create_task(self._write(steps, dues))
+                writing, moving = asyncio.create_task(self._write(steps, dues)), frozenset(dues)
             if writing is not None:
                 await writing
         except BaseException:

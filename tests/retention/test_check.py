@@ -27,7 +27,7 @@ from retention.commands import ChangeChannel, ProveChannel
 from retention.disposal import contest_over, destroy_key
 from retention.holds import lift_hold, place_hold
 from retention.keeping import ask_destruction, confirm_destruction, correct_age, take_back_destruction
-from retention.notice import NotNow, change_channel, prove_channel
+from retention.notice import NotNow, attempt, change_channel, prove_channel
 from retention.period import Period
 from retention.policy import dump
 from retention.sourced import SourcedPeriod
@@ -37,6 +37,7 @@ from tests.retention.kept import (
     BELGIUM,
     DAY,
     POLICY,
+    REACHED,
     adopt,
     card_of,
     check,
@@ -302,13 +303,38 @@ async def test_who_wants_no_contact_is_not_told_and_the_term_ends_all_the_same(
     assert await check(story) == Figures(expired=1)
 
 
+SOON = SourcedPeriod(period=Period(days=14), source="invented for this test", confirmed=False)
+REMINDED = replace(POLICY, version=2, reminders=(SOON,))
+
+
+async def test_after_an_outage_kits_with_two_things_to_do_keep_their_turn(
+    story: Story, advance: Advance, database: Database
+) -> None:
+    await adopt(story, dump([REMINDED]), version=2)
+    numbers = [await kept(story, policies=(REMINDED,)) for _ in range(3)]
+    term = (await story.kit(numbers[0])).term
+    assert term is not None
+    advance(timedelta(days=(term.notice_on - term.start).days + 1))
+    assert await check(story) == Figures(notices_due=3)
+    for number in numbers:
+        reached = REACHED(kit=number)
+        await story.do(
+            NURSE,
+            [number],
+            lambda seen, o=reached: attempt(seen.kit(o.kit), o, NURSE, (REMINDED,), seen.at),  # type: ignore[misc]
+        )
+    advance(timedelta(days=90))
+
+    assert await check(story) == Figures(repeated=3, expired=3)
+    moments = "SELECT count(DISTINCT recorded_at) FROM custody.event WHERE type = 'term.expired'"
+    assert rows(database, moments) == [(1,)], "decided on what the reminder left, and written together"
+
+
 async def test_a_channel_that_was_proved_lately_gets_a_message_and_is_reminded(
     story: Story, advance: Advance, database: Database
 ) -> None:
-    soon = SourcedPeriod(period=Period(days=14), source="invented for this test", confirmed=False)
-    again = replace(POLICY, version=2, reminders=(soon,))
-    await adopt(story, dump([again]), version=2)
-    number = await kept(story, policies=(again,))
+    await adopt(story, dump([REMINDED]), version=2)
+    number = await kept(story, policies=(REMINDED,))
     order = ProveChannel(kit=number, how="message_shown")
     await story.do(NURSE, [number], lambda seen: prove_channel(seen.kit(number), order, NURSE))
     kit = await story.kit(number)
