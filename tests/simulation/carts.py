@@ -13,7 +13,7 @@ from custody.commands import (
 from custody.decision import Decided, Seen
 from custody.kit import Kit
 from retention.commands import CloseEmpty
-from retention.disposal import approve, carry_out, propose, withdraw_disposal
+from retention.disposal import approve, carry_out, kits_of, propose, withdraw_disposal
 from retention.eligibility import remaining
 from retention.keeping import close_empty
 from tests.simulation.house import House, Staff
@@ -92,12 +92,16 @@ async def carry(house: House, staff: Staff, lives: list[Life], plan: Plan) -> in
         packages += more
         items += inside
     order = CarryOutDisposal(packages=tuple(packages), items=tuple(items), observer=staff.observer.person)
+    numbers = list(kits_of(order))  # a kit of which nothing is left to scan is on no cart
 
     def decide(now: Seen) -> Decided:
         return carry_out(now, order, staff.carrier, staff.observer, staff.coordinator, **_asked(house, staff))
 
-    if await house.tried(staff.carrier, numbers, decide):
-        return len(lives)
+    if numbers and await house.tried(staff.carrier, numbers, decide):
+        for life in lives:
+            if life.number not in numbers:
+                plan(life.within(5, 20), life, "dispose")
+        return len(numbers)
     if len(lives) == 1:
         plan(lives[0].within(5, 20), lives[0], "dispose")
         return 0
