@@ -24,7 +24,7 @@ _OF_KITS: Final = (str(Trail.CUSTODY), str(Trail.CHOICES))
 _BEFORE: Final = "LEFT JOIN {table} b ON b.subject = e.subject AND b.number = e.number - 1"
 _LEAVES: Final = {
     log: text(
-        f"SELECT l.index AS leaf, e.*, b.digest AS before, b.recorded_at AS before_at FROM audit.leaf l"  # noqa: S608
+        f"SELECT l.index AS leaf, e.*, b.digest AS before, b.recorded_at AS before_at FROM audit.leaf l"  # noqa: S608 (of constants)
         f" JOIN {table.fullname} e ON e.digest = l.digest {_BEFORE.format(table=table.fullname)}"
         f" WHERE l.log = '{log}' AND l.index >= :first AND l.index < :end ORDER BY l.index"
     )
@@ -33,7 +33,7 @@ _LEAVES: Final = {
 _WITHOUT: Final = {
     log: text(
         # EXCEPT hashes both sides once, whatever the planner believes about tables nobody has analysed yet.
-        f"WITH missing AS MATERIALIZED (SELECT digest FROM {table.fullname}"  # noqa: S608
+        f"WITH missing AS MATERIALIZED (SELECT digest FROM {table.fullname}"  # noqa: S608 (of constants)
         f" EXCEPT SELECT digest FROM audit.leaf WHERE log = '{log}')"
         f" SELECT e.*, b.digest AS before, b.recorded_at AS before_at,"
         f" EXISTS (SELECT FROM audit.pending p WHERE p.log = '{log}' AND p.digest = e.digest) AS waits"

@@ -6,7 +6,7 @@ may know of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -24,46 +24,13 @@ from desk.edge import Signed, acting, service
 from desk.service import Service
 from retention import runs
 from retention.check import EVERY
-from retention.runs import Figures
+from retention.runs import Day, Late, Run
 
 router = APIRouter(tags=["check"])
 
 DAYS: Final = 30
 RUNS: Final = 12  # an hour of them
 OUTBOX: Final = frozenset({"waiting", "not_sent"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunLine:
-    """One run of the check: which slot, when, and what it did, in kits.
-
-    Without `finished_at` it is under way, or was given up; `taken_over` counts how often another replica went
-    on with it.
-    """
-
-    slot: datetime
-    started_at: datetime
-    figures: Figures
-    taken_over: int
-    finished_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DayLine:
-    """What the runs of one day did together."""
-
-    on: date
-    runs: int
-    figures: Figures
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateLine:
-    """How many kits wait for one kind of step although it was due, and since when at the longest."""
-
-    kind: str
-    kits: int
-    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +52,11 @@ class CheckState:
 
     at: datetime
     late: bool
-    last: RunLine | None
-    runs: tuple[RunLine, ...]
-    days: tuple[DayLine, ...]
-    waiting: tuple[LateLine, ...]
-    outbox: tuple[LateLine, ...]
+    last: Run | None
+    runs: tuple[Run, ...]
+    days: tuple[Day, ...]
+    waiting: tuple[Late, ...]
+    outbox: tuple[Late, ...]
     set_aside: tuple[AsideLine, ...]
 
 
@@ -104,26 +71,15 @@ async def state_of(service: Service, actor: Actor) -> CheckState:
         days = await runs.by_day(connection, at - timedelta(days=DAYS), str(CALENDAR))
         late = await runs.late(connection, at - 2 * EVERY)
         aside = await runs.aside(connection) if actor.function in STAFF else ()
-    counted = [LateLine(kind=x.kind, kits=x.kits, since=x.since) for x in late]
     return CheckState(
         at=at,
         late=runs.is_late(last, at),
-        last=None if last is None else _run(last),
-        runs=tuple(_run(each) for each in newest),
-        days=tuple(DayLine(on=x.on, runs=x.runs, figures=x.figures) for x in days),
-        waiting=tuple(x for x in counted if x.kind not in OUTBOX),
-        outbox=tuple(x for x in counted if x.kind in OUTBOX),
+        last=last,
+        runs=tuple(newest),
+        days=tuple(days),
+        waiting=tuple(x for x in late if x.kind not in OUTBOX),
+        outbox=tuple(x for x in late if x.kind in OUTBOX),
         set_aside=_aside(aside),
-    )
-
-
-def _run(run: runs.Run) -> RunLine:
-    return RunLine(
-        slot=run.slot,
-        started_at=run.started_at,
-        finished_at=run.finished_at,
-        taken_over=run.taken_over,
-        figures=run.figures,
     )
 
 

@@ -11,9 +11,10 @@ from starlette.responses import Response
 
 from custody.directory import day_of
 from desk import edge, texts
-from desk.api.checks import DAYS, AsideLine, CheckState, DayLine, LateLine, RunLine, state_of
+from desk.api.checks import DAYS, AsideLine, CheckState, state_of
 from desk.edge import Signed
 from desk.pages.page import day, language, moment, page, translated
+from retention.runs import Day, Late, Run
 
 router = APIRouter()
 
@@ -100,12 +101,12 @@ def most_of(found: CheckState) -> int:
     return max((each.figures.moved for each in found.days), default=0)
 
 
-def _counted(request: Request, late: LateLine) -> Counted:
+def _counted(request: Request, late: Late) -> Counted:
     since = None if late.since is None else moment(late.since, language(request))
     return Counted(says=translated(request, LATE[late.kind]), kits=late.kits, since=since)
 
 
-def _ran(request: Request, run: RunLine) -> Ran:
+def _ran(request: Request, run: Run) -> Ran:
     did = tuple(
         f"{translated(request, says)}: {count}"
         for name, says in STEPS.items()
@@ -141,7 +142,7 @@ def _words(request: Request) -> Mapping[str, str]:
     }
 
 
-def drawing(days: Sequence[DayLine], today: date, words: Mapping[str, str], lang: str = "en") -> Markup:
+def drawing(days: Sequence[Day], today: date, words: Mapping[str, str], lang: str = "en") -> Markup:
     """A bar for each of the last 30 days: kits that were moved, and those that could not be as its foot."""
     by_day = {each.on: each for each in days}
     most = max((x.figures.moved + x.figures.failed for x in days), default=0) or 1

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from custody.people import Actor, Function
-from desk.api.checks import DAYS, DayLine
+from desk.api.checks import DAYS
 from desk.pages.checks import drawing
-from retention.runs import Figures
+from retention.runs import Day, Figures
 from tests.custody.story import COORDINATOR, CUSTODIAN, MAGISTRATE, NURSE, OFFICER, OTHER_NURSE
 from tests.desk.conftest import Desk
 from tests.desk.test_alarms import check
@@ -169,8 +169,8 @@ def test_who_looks_at_the_list_is_on_record_and_an_auditor_sees_no_list(desk: De
 def test_the_picture_has_a_bar_for_each_of_thirty_days_and_says_what_it_means(desk: Desk) -> None:
     today = desk.now().date()
     days = [
-        DayLine(on=today, runs=288, figures=Figures(notices_due=8, failed=2)),
-        DayLine(on=today - DAY, runs=288, figures=Figures()),
+        Day(on=today, runs=288, figures=Figures(notices_due=8, failed=2)),
+        Day(on=today - DAY, runs=288, figures=Figures()),
     ]
     words = {"title": "by day", "moved": "{count} moved", "failed": "{count} not", "none": "no run"}
 

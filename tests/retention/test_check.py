@@ -31,8 +31,8 @@ from retention.notice import NotNow, attempt, change_channel, prove_channel
 from retention.period import Period
 from retention.policy import dump
 from retention.sourced import SourcedPeriod
-from tests.conftest import Database, Engines
-from tests.custody.story import COORDINATOR, NURSE, NURSE_2, Story, begin
+from tests.conftest import Database
+from tests.custody.story import COORDINATOR, NURSE, NURSE_2, Story
 from tests.retention.kept import (
     BELGIUM,
     DAY,
@@ -56,13 +56,6 @@ pytestmark = pytest.mark.anyio
 Advance = Callable[[timedelta], None]
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 DISTANCES = st.timedeltas(timedelta(seconds=1), timedelta(days=2))
-
-
-@pytest.fixture
-async def story(engines: Engines) -> Story:
-    begun = await begin(engines.service, engines.clerk)
-    await adopt(begun)
-    return begun
 
 
 # --- slots ------------------------------------------------------------------------------------------

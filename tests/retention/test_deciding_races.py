@@ -14,21 +14,13 @@ from retention.commands import RenewCard, ReviewHold, StopCard
 from retention.deciding import renew_card, stop_card
 from retention.holds import place_hold, review_hold
 from retention.keeping import ask_destruction, confirm_destruction, extend
-from tests.conftest import Engines
-from tests.custody.story import COORDINATOR, NURSE, NURSE_2, Story, begin
-from tests.retention.kept import BELGIUM, adopt, card_of, kept
+from tests.custody.story import COORDINATOR, NURSE, NURSE_2, Story
+from tests.retention.kept import BELGIUM, card_of, kept
 
 pytestmark = pytest.mark.anyio
 
 NEW = {"code_hash": "77" * 32, "secret_hash": "none"}
 Step = Callable[[Seen], Decided]
-
-
-@pytest.fixture
-async def story(engines: Engines) -> Story:
-    begun = await begin(engines.service, engines.clerk)
-    await adopt(begun)
-    return begun
 
 
 def pressure(kit: str) -> Step:

@@ -34,7 +34,6 @@ from custody.refusal import NeedsSecond, NotSeen, Refused
 from retention.disposal import approve, carry_out, propose, withdraw_disposal
 from retention.holds import place_hold
 from retention.keeping import extend
-from tests.conftest import Engines
 from tests.custody.story import (
     CENTRE,
     COORDINATOR,
@@ -44,13 +43,11 @@ from tests.custody.story import (
     NURSE_2,
     OFFICER,
     Story,
-    begin,
     ref,
 )
 from tests.retention.kept import (
     BELGIUM,
     OBSERVER,
-    adopt,
     approved,
     card_of,
     check,
@@ -66,13 +63,6 @@ from tests.retention.kept import (
 pytestmark = pytest.mark.anyio
 
 Advance = Callable[[timedelta], None]
-
-
-@pytest.fixture
-async def story(engines: Engines) -> Story:
-    begun = await begin(engines.service, engines.clerk)
-    await adopt(begun)
-    return begun
 
 
 # --- three people -------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from custody.prosecution import choice, declare, request
 from custody.protocol import Legal, Retention
 from custody.refusal import Refused
 from retention.holds import place_hold
-from tests.conftest import Engines
 from tests.custody.story import (
     CENTRE,
     COORDINATOR,
@@ -32,13 +31,11 @@ from tests.custody.story import (
     NURSE,
     OFFICER,
     Story,
-    begin,
     ref,
 )
 from tests.retention.kept import (
     BELGIUM,
     OBSERVER,
-    adopt,
     card_of,
     kept_until_approved,
     kept_until_expired,
@@ -47,13 +44,6 @@ from tests.retention.kept import (
 pytestmark = pytest.mark.anyio
 
 Advance = Callable[[timedelta], None]
-
-
-@pytest.fixture
-async def story(engines: Engines) -> Story:
-    begun = await begin(engines.service, engines.clerk)
-    await adopt(begun)
-    return begun
 
 
 def made_by_hand(kit: Kit) -> Decided:

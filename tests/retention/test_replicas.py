@@ -14,9 +14,9 @@ from custody import batch
 from custody.event import write_moment
 from custody.ledger import Ledger
 from retention.check import ABANDONED, EVERY, Figures, TakenOver, newest_slot, run_slot
-from tests.conftest import Database, Engines
-from tests.custody.story import NURSE, Story, begin
-from tests.retention.kept import adopt, kept
+from tests.conftest import Database
+from tests.custody.story import NURSE, Story
+from tests.retention.kept import kept
 
 pytestmark = pytest.mark.anyio
 
@@ -59,13 +59,6 @@ async def main():
 batch.append = until_killed
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-async def story(engines: Engines) -> Story:
-    begun = await begin(engines.service, engines.clerk)
-    await adopt(begun)
-    return begun
 
 
 def replica(database: Database, slot: datetime, last: int = 0) -> subprocess.Popen[str]:
