@@ -9,8 +9,8 @@ from typing import Final
 
 from custody.axes import NotAStep
 from custody.event import Event, read_moment
-from custody.kit import Attempt, Destruction, Disposal, Hold, Kit, Package, Policy, Term, changed
-from custody.protocol import Custody, Legal, Retention
+from custody.kit import Attempt, Destruction, Disposal, Hold, Kit, Policy, Term, changed
+from custody.protocol import Legal, Retention
 
 
 def numbers_of(event: Event, name: str, key: str) -> tuple[int, ...]:
@@ -191,17 +191,12 @@ def forget_notices(kit: Kit) -> Kit:
     return changed(kit, expires_at=None, remind_on=None, attempts=())
 
 
-def left(kit: Kit) -> tuple[Package, ...]:
-    """What is to be destroyed or still looked for: what has not ended, nor is lost with its search ended."""
-    return tuple(p for p in kit.open_packages if not (p.state is Custody.LOST and p.search_ended))
-
-
 def _nothing_left(kit: Kit, event: Event) -> Kit:
     """Of what is not ended, all is lost, and two people ended the search for it. Raises NotAStep.
 
     Who they were is kept: the second one approved the end of the kit, whatever is found of it later.
     """
-    for package in left(kit):
+    for package in kit.remaining:
         raise NotAStep("custody", package.state, package.package)
     others: Sequence[Mapping[str, str]] = event.get("with") or ({},)
     closed = Disposal(
@@ -232,7 +227,7 @@ def refuse_new(kit: Kit, event: Event) -> None:
     if (
         (event.type == "term.expired" and (untold or not over))
         or (event.type in ("disposal.approved", "disposal.carried_out") and (untold or thinks) and not closed)
-        or (event.type == "disposal.approved" and closed and not left(kit))
+        or (event.type == "disposal.approved" and closed and not kit.remaining)
         or (event.type == "destruction.confirmed" and not of_age)
         or (sends and (sends not in BY_SERVICE or sends != kit.channel))
         or (event.type == "notice.attempted" and event.get("how") not in words)

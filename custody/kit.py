@@ -228,6 +228,12 @@ class Kit:
         return tuple(p for p in self.packages.values() if p.state not in ENDED)
 
     @property
+    def remaining(self) -> tuple[Package, ...]:
+        """Packages that are still to be destroyed, or looked for: all but those that ended, and lost ones
+        whose search ended. Of a kit disposed of: what was found since."""
+        return tuple(p for p in self.open_packages if p.state is not Custody.LOST or not p.search_ended)
+
+    @property
     def in_transit(self) -> int:
         return sum(p.state is Custody.IN_TRANSIT for p in self.packages.values())
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from custody.choices import left
 from custody.event import Event
 from custody.kit import Kit
 from custody.people import STAFF, Actor, Function
@@ -193,7 +192,7 @@ TASKS: Final[Mapping[str, Callable[[Kit, Actor, datetime], bool]]] = {
         lambda kit: kit.retention in (Retention.EXPIRED, Retention.PROPOSED, Retention.APPROVED)
     ),
     "found after its kit was disposed of": _any_of_centre(
-        lambda kit: kit.retention is Retention.DISPOSED and bool(left(kit))
+        lambda kit: kit.retention is Retention.DISPOSED and bool(kit.remaining)
     ),
     "a report declared, and not linked": _any_of_centre(lambda kit: kit.legal is Legal.DECLARED),
     "the victim asked for something": _any_of_centre(_asked_by_victim),

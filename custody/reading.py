@@ -13,7 +13,6 @@ from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from custody import tables as t
-from custody.choices import left
 from custody.directory import Appointment, Directory, OpenPlace, Organisation, day_of
 from custody.event import Event, decode
 from custody.kit import Kit, from_document
@@ -455,7 +454,7 @@ async def kits_found_after_disposal(connection: AsyncConnection, centre: str) ->
     k = t.known_kit.c
     query = select(k.document).where(k.number.in_(found_after_disposal(centre))).order_by(k.number).limit(500)
     kits = [from_document(Kit, row[0]) for row in await connection.execute(query)]
-    return [kit for kit in kits if left(kit)]
+    return [kit for kit in kits if kit.remaining]
 
 
 async def proposals_of(connection: AsyncConnection, action: str, at: datetime) -> list[RowMapping]:

@@ -44,7 +44,7 @@ from custody.permission import permit
 from custody.prosecution import choice
 from custody.protocol import Retention
 from custody.refusal import NeedsSecond, Refused
-from retention.eligibility import EXPIRED, Condition, eligibility, found_after, remaining
+from retention.eligibility import EXPIRED, Condition, eligibility, found_after
 from retention.notice import NotNow
 from retention.policy import Policy
 from retention.reckoning import policy_of
@@ -91,7 +91,7 @@ def propose(
     """
     permit("disposal.propose", actor, kit)
     _must_be_eligible(kit, at, unanswered_requests)
-    entries = [{"package": number} for number in _numbers(remaining(kit))]
+    entries = [{"package": number} for number in _numbers(kit.remaining)]
     return Decided(facts=(choice(kit, "disposal.proposed", actor, packages=entries),))
 
 
@@ -243,7 +243,7 @@ def _must_all_belong(order: CarryOutDisposal, carts: Sequence[_Cart]) -> None:
 
 def _must_be_whole(kit: Kit, proposed: Sequence[int]) -> None:
     """What was proposed is what is left, no more and no less."""
-    if sorted(proposed) != _numbers(remaining(kit)):
+    if sorted(proposed) != _numbers(kit.remaining):
         raise Refused(
             "The packages of this kit have changed since the proposal. Take it back and propose again."
         )
@@ -298,7 +298,7 @@ def _findings(cart: _Cart, actor: Actor) -> tuple[Fact, ...]:
     kit = cart.kit
     findings, _ = seal_findings(kit, cart.packages, actor)
     why = ["a seal is not as recorded"] if findings else []
-    left = {p.package for p in remaining(kit)}
+    left = {p.package for p in kit.remaining}
     if cart.not_found:
         _each_once(cart.not_found, left - {p.package for p, _ in cart.packages})
         entries = [{"package": number} for number in sorted(cart.not_found)]
@@ -324,7 +324,7 @@ def _each_once(named: Sequence[int], possible: set[int]) -> None:
 
 def _inside(kit: Kit) -> list[Item]:
     """The items that are destroyed with the kit's packages, in order."""
-    left = {p.package for p in remaining(kit)}
+    left = {p.package for p in kit.remaining}
     inside = (i for i in kit.items.values() if i.package in left and not i.missing)
     return sorted(inside, key=lambda item: item.item)
 
@@ -335,12 +335,12 @@ def _must_be_complete(cart: _Cart) -> None:
     kit = cart.kit
     parts = [str(label.part) for label in cart.labels]
     named = [package.package for package, _ in cart.packages]
-    for number in _numbers(remaining(kit)):
+    for number in _numbers(kit.remaining):
         if number not in named:
             raise Refused("Scan package {package}, or say that it is not there.", package=number)
         if f"P{number:02}" in kit.labels and f"P{number:02}" not in parts:
             raise Refused("Package {package} has a label: scan it.", field="labels", package=number)
-    if sorted(named) != _numbers(remaining(kit)):
+    if sorted(named) != _numbers(kit.remaining):
         raise Refused("A package stands on this list twice, or is not to be destroyed.", field="packages")
     inside = _inside(kit)
     for item in inside:

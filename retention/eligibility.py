@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
-from custody.choices import left
 from custody.event import Event
 from custody.kit import Kit, Package
 from custody.protocol import Custody, Legal, Retention
@@ -78,17 +77,9 @@ class RequestSeen:
     by: tuple[str, ...] = ()
 
 
-def remaining(kit: Kit) -> tuple[Package, ...]:
-    """Packages that are still to be destroyed: all but those that ended, and lost ones nobody looks for.
-
-    Of a kit disposed of: what was found since.
-    """
-    return left(kit)
-
-
 def found_after(kit: Kit) -> tuple[Package, ...]:
     """What is there, or looked for again, of a kit that was disposed of; nothing of any other kit."""
-    return remaining(kit) if kit.retention is Retention.DISPOSED else ()
+    return kit.remaining if kit.retention is Retention.DISPOSED else ()
 
 
 def eligibility(
@@ -359,7 +350,7 @@ def _by_number(sentences: tuple[str, str], of: Sequence[object]) -> str:
 
 
 def _packages(kit: Kit, shown: _Shown) -> tuple[Condition, ...]:
-    left = remaining(kit)
+    left = kit.remaining
     lost = tuple(p for p in left if p.state is Custody.LOST)
     given_up = tuple(p for p in kit.open_packages if p not in left)
     open_ = tuple(p for p in left if p.state is Custody.OPENED)
@@ -419,7 +410,7 @@ def belongings(kit: Kit) -> tuple[int, ...]:
     """What is left of the victim's own belongings: it can be given back before a disposal, and not after."""
     if kit.retention is Retention.DISPOSED:
         return ()
-    inside = {p.package for p in remaining(kit)}
+    inside = {p.package for p in kit.remaining}
     return tuple(
         sorted(
             i.item

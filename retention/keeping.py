@@ -50,7 +50,7 @@ from custody.kit import Term as KitTerm
 from custody.people import CLOCK, Actor
 from custody.permission import permit
 from custody.prosecution import choice
-from custody.protocol import Custody, Legal, Retention
+from custody.protocol import Legal, Retention
 from custody.refusal import Refused
 from custody.registering import entered, occurred, term_fields
 from retention.adopting import longer_under
@@ -379,9 +379,7 @@ def close_empty(
     Two staff. What protects a kit from a disposal protects it from this too.
     """
     permit("disposal.close_empty", actor, kit)
-    if kit.open_packages and any(
-        p.state is not Custody.LOST or not p.search_ended for p in kit.open_packages
-    ):
+    if kit.remaining:
         raise Refused(
             "Packages of this kit are still there, or still looked for. Dispose of what is there; for what"
             " cannot be found, two people end the search first."

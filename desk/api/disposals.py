@@ -31,7 +31,7 @@ from desk.api.kits import Why
 from desk.edge import Signed, acting, given, now, service, settings, stepped_up
 from desk.service import Service
 from retention.certificate import MOST_KITS, Certificate, Ended, certificate_pdf
-from retention.eligibility import Condition, Evidence, RequestSeen, eligibility, not_found, remaining
+from retention.eligibility import Condition, Evidence, RequestSeen, eligibility, not_found
 from retention.reckoning import policy_of
 from retention.term import contest_over_at, local_date
 
@@ -129,7 +129,7 @@ async def disposal(
             written=written(KitNumber(kit.number)),
             eligible=all(each.met for each in found),
             conditions=tuple(_told(each) for each in found),
-            packages=tuple(p.package for p in remaining(kit)),
+            packages=tuple(p.package for p in kit.remaining),
             key_until=dates[0] if dates else None,
             backups_until=dates[1] if dates else None,
         )

@@ -41,7 +41,7 @@ from desk.pages.page import language, moment, page, to, translated
 from desk.problems import Problem, problem_of
 from desk.service import Done, Given
 from retention.disposal import OBSERVERS
-from retention.eligibility import belongings, eligibility, found_after, not_found, remaining
+from retention.eligibility import belongings, eligibility, found_after, not_found
 
 router = APIRouter()
 ACTION: Final = "disposal.carry_out"
@@ -86,7 +86,7 @@ class Cart:
         return name in self.labels or name in self.at_hand
 
     def packages(self, kit: Kit) -> list[Package]:
-        return sorted(remaining(kit), key=lambda p: p.package)
+        return sorted(kit.remaining, key=lambda p: p.package)
 
     def items(self, package: Package, kit: Kit) -> list[Item]:
         return sorted((i for i in kit.items_of(package.package) if not i.missing), key=lambda i: i.item)

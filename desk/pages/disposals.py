@@ -38,7 +38,7 @@ from desk.pages.page import day, language, moment, page, trail_words, translated
 from desk.problems import Problem, problem_of
 from desk.service import Done, Given, Service
 from retention.certificate import MOST_KITS
-from retention.eligibility import Condition, eligibility, found_after, remaining
+from retention.eligibility import Condition, eligibility, found_after
 
 router = APIRouter()
 MOST_CHOSEN: Final = 200
@@ -309,7 +309,7 @@ async def disposal(request: Request, number: str, who: Staff) -> Response:
         and not (again and a == "disposal.carry_out" and not approver_is_here(found, appointed))
         and not (again and a == "disposal.approve" and approver_is_here(found, appointed))
     ]
-    empty = not remaining(found) and found.retention is Retention.EXPIRED
+    empty = not found.remaining and found.retention is Retention.EXPIRED
     if empty and may("disposal.close_empty", who.actor, found):
         actions = ["disposal.close_empty"]
     return await page(

@@ -344,7 +344,7 @@ def _of_term(action: str, kit: Kit, actor: Actor) -> bool:
         case "notice.attempt":
             return to_be_told(kit)
         case "disposal.close_empty":
-            return all(p.state is Custody.LOST and p.search_ended for p in kit.open_packages)
+            return not kit.remaining
         case _:
             return True
 

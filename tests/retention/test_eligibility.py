@@ -17,7 +17,7 @@ from custody.prosecution import choice
 from custody.protocol import Custody, Legal, Retention
 from custody.refusal import Refused
 from retention.disposal import propose
-from retention.eligibility import RequestSeen, eligibility, remaining
+from retention.eligibility import RequestSeen, eligibility
 from tests.custody.story import COORDINATOR, CUSTODIAN, NURSE
 from tests.retention.kept import DAY, expired, noticed, without
 
@@ -93,7 +93,7 @@ def test_a_package_elsewhere_open_or_lost_stops_it_and_one_that_nobody_looks_for
     assert unmet(with_first(holder=lab), at) == ["packages"]
     given_up = with_first(state=Custody.LOST, search_ended=True)
     assert unmet(given_up, at) == []
-    assert [p.package for p in remaining(given_up)] == [2, 3]
+    assert [p.package for p in given_up.remaining] == [2, 3]
     assert "stays lost" in " ".join(c.told for c in eligibility(given_up, at))
     gone = replace(kit.packages[1], state=Custody.LOST, search_ended=True)
     (nothing,) = [c for c in eligibility(without(kit, packages={1: gone}), at) if not c.met]

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 import pytest
 
 from custody.axes import NotAStep
-from custody.choices import left
 from custody.commands import (
     ApproveDisposal,
     CarryOutDisposal,
@@ -83,7 +82,7 @@ def test_who_closed_a_kit_of_which_nothing_was_left_is_known_from_then_on() -> N
 
     assert kit.disposal is not None
     assert (kit.disposal.proposed_by, kit.disposal.approved_by) == ("casper", "nora")
-    assert left(kit) == found_after(kit) == ()
+    assert kit.remaining == found_after(kit) == ()
     assert from_document(Kit, to_document(kit)) == kit
 
 

@@ -14,7 +14,6 @@ from custody.decision import Decided, Seen
 from custody.kit import Kit
 from retention.commands import CloseEmpty
 from retention.disposal import approve, carry_out, kits_of, propose, withdraw_disposal
-from retention.eligibility import remaining
 from retention.keeping import close_empty
 from tests.simulation.house import House, Staff
 from tests.simulation.life import Life, Plan
@@ -41,7 +40,7 @@ async def _propose(house: House, life: Life, plan: Plan) -> None:
 
     def decide(seen: Seen) -> Decided:
         kit = seen.kit(life.number)
-        if remaining(kit):
+        if kit.remaining:
             return propose(kit, order, staff.custodian, seen.at)
         return close_empty(kit, empty, staff.custodian, staff.coordinator, **_asked(house, staff))
 
@@ -58,7 +57,7 @@ async def _approve(house: House, life: Life, plan: Plan) -> None:
     def decide(seen: Seen) -> Decided:
         kit = seen.kit(life.number)
         proposed = set() if kit.disposal is None else set(kit.disposal.packages)
-        if again or proposed != {p.package for p in remaining(kit)}:
+        if again or proposed != {p.package for p in kit.remaining}:
             return withdraw_disposal(kit, back, coordinator)
         return approve(kit, order, coordinator, seen.at)
 
@@ -67,7 +66,7 @@ async def _approve(house: House, life: Life, plan: Plan) -> None:
 
 
 def _scanned(kit: Kit) -> tuple[list[PackageRef], list[ItemRef]]:
-    left = remaining(kit)
+    left = kit.remaining
     inside = {p.package for p in left}
     return (
         [PackageRef(kit=kit.number, package=p.package, seal=p.seal) for p in left],
